@@ -1,0 +1,70 @@
+//! Ed25519 signing keys (RFC 8032). The secret half cannot be printed, copied or forgotten in memory.
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+
+use crate::ids::{AuthorKey, EndpointKey, PartyKey, RootKey};
+
+/// Fills a buffer from the operating system's random source.
+///
+/// # Panics
+/// If the operating system has none: no key made after that could be trusted.
+pub(crate) fn fill(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system's random source");
+}
+
+/// An Ed25519 signing key. Zeroized on drop.
+pub struct SigningSecret(SigningKey);
+
+impl SigningSecret {
+    /// A new key from the operating system's random source.
+    pub fn generate() -> Self {
+        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        fill(seed.as_mut());
+        Self::from_seed(&seed)
+    }
+
+    /// The key of a 32-byte seed (RFC 8032, section 5.1.5).
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The seed, to be sealed at once.
+    pub fn expose_seed(&self) -> zeroize::Zeroizing<[u8; 32]> {
+        zeroize::Zeroizing::new(self.0.to_bytes())
+    }
+
+    fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    /// The public half, used as a root of a charter.
+    pub fn root(&self) -> RootKey {
+        RootKey::new(self.public())
+    }
+
+    /// The public half, used as a party's key.
+    pub fn party(&self) -> PartyKey {
+        PartyKey::new(self.public())
+    }
+
+    /// The public half, used to sign ledger entries.
+    pub fn author(&self) -> AuthorKey {
+        AuthorKey::new(self.public())
+    }
+
+    /// The public half, used as an endpoint id.
+    pub fn endpoint(&self) -> EndpointKey {
+        EndpointKey::new(self.public())
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+}
+
+/// Checks a signature as `verify_strict` does: canonical, no small-order keys.
+pub(crate) fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
+    let Ok(key) = VerifyingKey::from_bytes(key) else { return false };
+    let Ok(signature) = Signature::from_slice(signature) else { return false };
+    key.verify_strict(message, &signature).is_ok()
+}
