@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `chartmesh`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chartmesh::main()
+}

@@ -1,0 +1,68 @@
+//! `chartmesh audit`.
+
+use chartmesh_consent::purpose;
+use chartmesh_node::api::{AuditInfo, Request};
+use clap::Args;
+
+use crate::{
+    context::Context,
+    failure::{Failure, Outcome},
+    plain::{count, minute},
+    table::{Column, Table},
+};
+
+/// Show who opened which records, when and what for
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Only this patient: alias, name or ledger id
+    #[arg(long)]
+    patient: Option<String>,
+}
+
+impl Audit {
+    pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let audit: Vec<AuditInfo> = context.ask(Request::Audit { patient: self.patient.clone() }).await?;
+        context.output.answer(&audit, |audit| table(audit))?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn table(audit: &[AuditInfo]) -> String {
+    if audit.is_empty() {
+        return "Nobody has opened a record so far, as far as this node has heard.\n".to_owned();
+    }
+    let mut table = Table::new([Column::whole("TIME (UTC)"), Column::cut("WHO", 14), Column::cut("AT", 14), Column::cut("WHAT", 20), Column::cut("FOR", 9), Column::whole("")]);
+    for access in audit {
+        let what = match access.what.as_slice() {
+            [one] => one.clone(),
+            many => count(many.len() as u64, "record", "records"),
+        };
+        let mark = if access.after_withdrawal { "after withdrawal" } else { "" };
+        table.row([minute(&access.time), access.who.clone(), access.party.clone(), what, purpose::name(&purpose::act_reason(&access.purpose)), mark.to_owned()]);
+    }
+    let late = audit.iter().filter(|access| access.after_withdrawal).count() as u64;
+    let warning = if late == 0 { String::new() } else { format!("\n{} after consent was withdrawn.\n", count(late, "access", "accesses")) };
+    format!("{}{warning}", table.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_identity::{GrantId, LedgerId};
+
+    use super::*;
+
+    #[test]
+    fn accesses_after_withdrawal_stand_out() {
+        let access = |what: &[&str], after_withdrawal| AuditInfo {
+            time: "2026-03-02T09:41:07Z".into(),
+            patient: LedgerId::new([1; 32]),
+            party: "Harbour Clinic".into(),
+            who: "Dr Lee".into(),
+            what: what.iter().map(|what| (*what).to_owned()).collect(),
+            purpose: "TREAT".into(),
+            grant: GrantId::new([2; 16]),
+            after_withdrawal,
+        };
+        insta::assert_snapshot!(table(&[access(&["Observation/hba1c-1"], false), access(&["Observation/1", "Observation/2"], true)]), @"");
+    }
+}

@@ -1,0 +1,94 @@
+//! `chartmesh import`.
+
+use std::path::PathBuf;
+
+use chartmesh_node::api::{ImportInfo, Request};
+use clap::Args;
+
+use crate::{
+    context::Context,
+    failure::{Failure, Outcome},
+    files,
+    plain::{count, plain},
+    table::{Column, Table},
+};
+
+/// Read FHIR R4 files, seal what is in them, and publish it
+///
+/// A patient imports into their own ledger; whoever a patient lets write names the patient with --for. What was imported before is not
+/// imported again. If nothing could be taken in, the exit code is 1.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// FHIR JSON or NDJSON files, or directories with such files
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The patient to write for: alias, name or ledger id
+    #[arg(long = "for", value_name = "PATIENT")]
+    patient: Option<String>,
+}
+
+impl Import {
+    pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let paths = self.paths.iter().map(|path| files::full(path)).collect::<Result<_, _>>()?;
+        context.output.progress("reading, sealing, publishing ...");
+        let info: ImportInfo = context.ask(Request::Import { paths, patient: self.patient.clone() }).await?;
+        context.output.answer(&info, render)?;
+        let nothing = info.published + info.unchanged == 0;
+        Ok(if nothing && !info.refused.is_empty() { Outcome::Wrong } else { Outcome::Done })
+    }
+}
+
+fn render(info: &ImportInfo) -> String {
+    let mut text = format!(
+        "Read {} from {}: {} published in {}, {} already held.\n",
+        count(info.resources, "resource", "resources"),
+        count(info.files, "file", "files"),
+        info.published,
+        count(info.documents, "sealed document", "sealed documents"),
+        info.unchanged
+    );
+    if !info.compartments.is_empty() {
+        let mut table = Table::new([Column::whole("COMPARTMENT"), Column::number("DOCUMENTS")]);
+        for (compartment, documents) in &info.compartments {
+            table.row([compartment.clone(), documents.to_string()]);
+        }
+        text.push('\n');
+        text.push_str(&table.render());
+    }
+    if info.marked > 0 {
+        text.push_str(&format!("\n{} kept as sent and marked: not all of what they say is understood here.\n", count(info.marked, "resource is", "resources are")));
+    }
+    if !info.refused.is_empty() {
+        text.push_str("\nNot imported:\n");
+        for refused in &info.refused {
+            text.push_str(&crate::table::wrap(&format!("{}: {}", plain(&refused.position), plain(&refused.reason)), "  - ", "    "));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use chartmesh_node::api::RefusedInfo;
+
+    use super::*;
+
+    #[test]
+    fn an_import_says_what_became_of_everything() {
+        let info = ImportInfo {
+            files: 2,
+            resources: 412,
+            published: 400,
+            unchanged: 10,
+            documents: 57,
+            compartments: BTreeMap::from([("general/results".into(), 40), ("mental-health/notes".into(), 17)]),
+            marked: 1,
+            refused: vec![RefusedInfo { position: "b.json, entry 3".into(), reason: "duplicate key".into() }],
+        };
+        insta::assert_snapshot!(render(&info), @r"
+        ");
+        insta::assert_snapshot!(render(&ImportInfo::default()), @"");
+    }
+}

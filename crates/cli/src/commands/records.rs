@@ -1,0 +1,186 @@
+//! `chartmesh records`.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use chartmesh_identity::LedgerId;
+use chartmesh_node::api::{ExportInfo, RecordInfo, Request};
+use clap::Subcommand;
+
+use crate::{
+    context::Context,
+    failure::{Failure, Outcome},
+    files::{self, Readers},
+    plain::{count, short},
+    table::{Column, Table},
+};
+
+/// Health records: what this node holds and may open
+#[derive(Debug, Subcommand)]
+pub(crate) enum Records {
+    /// List the records, the locked ones too
+    List {
+        /// Only this patient: alias, name or ledger id
+        #[arg(long)]
+        patient: Option<String>,
+        /// Only this FHIR type, such as Observation
+        #[arg(long = "type", value_name = "TYPE")]
+        resource_type: Option<String>,
+    },
+    /// Print one record, byte for byte as its source sent it
+    Show {
+        /// Which one, such as Observation/123
+        #[arg(value_name = "TYPE/ID")]
+        reference: String,
+        /// Whose: alias, name or ledger id
+        #[arg(long)]
+        patient: Option<String>,
+        /// What for (HL7 v3-ActReason code); the patient sees it [default: the first that the consent names]
+        #[arg(long, value_name = "CODE")]
+        purpose: Option<String>,
+    },
+    /// Write everything readable into a directory, as FHIR Bundles
+    Export {
+        /// The directory; it is made if it is not there
+        directory: PathBuf,
+        /// Whose: alias, name or ledger id
+        #[arg(long)]
+        patient: Option<String>,
+        /// What for (HL7 v3-ActReason code); the patient sees it [default: the first that the consent names]
+        #[arg(long, value_name = "CODE")]
+        purpose: Option<String>,
+    },
+    /// Write a sealed document as it is stored: an age file
+    Sealed {
+        /// Its hash, or the beginning of it
+        document: String,
+        /// Where to
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+impl Records {
+    pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        match self {
+            Self::List { patient, resource_type } => {
+                let records: Vec<RecordInfo> = context.ask(Request::RecordsList { patient: patient.clone(), resource_type: resource_type.clone() }).await?;
+                context.output.answer(&records, |records| list(records))?;
+            }
+            Self::Show { reference, patient, purpose } => {
+                let request = Request::RecordsShow { reference: reference.clone(), patient: patient.clone(), purpose: purpose.clone() };
+                let bytes: Vec<u8> = context.ask(request).await?;
+                context.output.bytes(&bytes)?;
+            }
+            Self::Export { directory, patient, purpose } => {
+                let request = Request::RecordsExport { directory: files::full(directory)?, patient: patient.clone(), purpose: purpose.clone() };
+                let info: ExportInfo = context.ask(request).await?;
+                context.output.answer(&info, exported)?;
+            }
+            Self::Sealed { document, out } => {
+                let bytes: Vec<u8> = context.ask(Request::RecordsSealed { document: document.clone() }).await?;
+                context.output.answer(&files::write(out, &bytes, Readers::Umask)?, files::Written::words)?;
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn exported(info: &ExportInfo) -> String {
+    format!("wrote {} in {} to {}\n", count(info.resources, "record", "records"), count(info.files, "file", "files"), info.directory.display())
+}
+
+fn list(records: &[RecordInfo]) -> String {
+    if records.is_empty() {
+        return "No records.\n".to_owned();
+    }
+    let mut patients: BTreeMap<LedgerId, Vec<&RecordInfo>> = BTreeMap::new();
+    for record in records {
+        patients.entry(record.patient).or_default().push(record);
+    }
+    let several = patients.len() > 1;
+    let parts = patients.iter().map(|(patient, records)| {
+        let heading = if several { format!("Patient {}\n", short(patient)) } else { String::new() };
+        format!("{heading}{}", of_one(records))
+    });
+    parts.collect::<Vec<_>>().join("\n")
+}
+
+fn of_one(records: &[&RecordInfo]) -> String {
+    let mut table = Table::new([Column::whole("DATE"), Column::whole("RECORD"), Column::cut("COMPARTMENT", 15), Column::cut("WHAT", 12)]);
+    for record in records {
+        let name = match (&record.resource_type, &record.id) {
+            (Some(resource_type), Some(id)) => format!("{resource_type}/{id}"),
+            (Some(resource_type), None) => resource_type.clone(),
+            (None, _) => format!("document {}", short(&record.document)),
+        };
+        let compartment = match (&record.sensitivity, &record.category) {
+            (Some(sensitivity), Some(category)) => format!("{sensitivity}/{category}"),
+            (one, other) => one.iter().chain(other).cloned().collect(),
+        };
+        let day = record.date.as_deref().map(|date| date.chars().take(10).collect()).unwrap_or_default();
+        table.row([day, name, compartment, what(record)]);
+    }
+    let states = [("readable", "readable"), ("locked", "locked"), ("quarantined", "set aside: what it says and who signed it do not match")];
+    let tally = states.iter().filter_map(|(state, words)| {
+        let number = records.iter().filter(|record| record.state == *state).count();
+        (number > 0).then(|| format!("{number} {words}"))
+    });
+    format!("{}\n{}\n", table.render(), tally.collect::<Vec<_>>().join(", "))
+}
+
+fn what(record: &RecordInfo) -> String {
+    let mut marks = Vec::new();
+    match record.state.as_str() {
+        "readable" => {}
+        other => marks.push(other),
+    }
+    if record.superseded {
+        marks.push("older version");
+    }
+    match record.typed.as_deref() {
+        Some("lossy") => marks.push("not fully understood"),
+        Some("failed") => marks.push("not understood"),
+        _ => {}
+    }
+    let marks = if marks.is_empty() { String::new() } else { format!("[{}] ", marks.join(", ")) };
+    format!("{marks}{}", record.title.as_deref().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_identity::BlobHash;
+
+    use super::*;
+
+    fn record(patient: u8, title: Option<&str>) -> RecordInfo {
+        RecordInfo {
+            resource_type: title.map(|_| "DiagnosticReport".into()),
+            id: title.map(|_| "0b6c2b3a-4e0f-4a7e-9a0e-1f2d3c4b5a69".into()),
+            patient: LedgerId::new([patient; 32]),
+            category: title.map(|_| "results".into()),
+            sensitivity: title.map(|_| "sexual-reproductive".into()),
+            date: title.map(|_| "2026-03-02T09:41:00+01:00".into()),
+            author: None,
+            document: BlobHash::new([7; 32]),
+            state: if title.is_some() { "readable" } else { "locked" }.into(),
+            typed: None,
+            title: title.map(Into::into),
+            superseded: false,
+        }
+    }
+
+    #[test]
+    fn a_list_fits_and_says_what_is_locked() {
+        let lossy = RecordInfo { typed: Some("lossy".into()), superseded: true, ..record(1, Some("HbA1c")) };
+        insta::assert_snapshot!(list(&[record(1, Some("Chlamydia test, with a very long title")), lossy, record(1, None)]), @r"
+        ");
+    }
+
+    #[test]
+    fn several_patients_are_kept_apart() {
+        let text = list(&[record(2, Some("B")), record(1, Some("A")), record(2, Some("C"))]);
+        assert_eq!(text.matches("Patient 0").count(), 2);
+        assert!(text.find(" A").unwrap() < text.find(" B").unwrap() && text.contains("\n2 readable\n"), "{text}");
+        assert_eq!(list(&[]), "No records.\n");
+    }
+}

@@ -1,0 +1,73 @@
+//! Foreign text made fit for a terminal: names, titles and reasons come from other people's programs.
+
+/// Without control, bidirectional, zero-width and other unseen characters; white space of any kind is one blank.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split(char::is_whitespace) {
+        let before = out.len();
+        for character in word.chars().filter(|&character| !character.is_control() && !is_hidden(character)) {
+            if out.len() == before && before > 0 {
+                out.push(' ');
+            }
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Characters that change how others are shown, or are not seen at all: Unicode category Cf, line separators, variation selectors, fillers,
+/// private use, tags.
+pub(crate) fn is_hidden(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{115f}' | '\u{1160}'
+        | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{2800}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
+}
+
+/// An instant (RFC 3339, UTC) as a table shows it: to the minute.
+pub(crate) fn minute(instant: &str) -> String {
+    match (instant.get(..10), instant.get(10..11), instant.get(11..16)) {
+        (Some(day), Some("T"), Some(time)) => format!("{day} {time}"),
+        _ => instant.to_owned(),
+    }
+}
+
+/// `1 record`, `2 records`.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
+}
+
+/// The beginning of an id: enough to type, and to tell it from others.
+pub(crate) fn short(id: &impl std::fmt::Display) -> String {
+    id.to_string().chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_gone() {
+        assert_eq!(plain(" Dr\u{202e}\u{200b} \u{1b}[31mLee\r\n\tMD \u{feff} "), "Dr [31mLee MD");
+        assert_eq!(plain("Zoë 李"), "Zoë 李");
+    }
+
+    #[test]
+    fn instants_are_shown_to_the_minute() {
+        assert_eq!(minute("2026-03-02T09:41:07Z"), "2026-03-02 09:41");
+        assert_eq!(minute("2026-03-02"), "2026-03-02");
+    }
+
+    proptest! {
+        #[test]
+        fn plain_is_one_visible_line(text in any::<String>()) {
+            let clean = plain(&text);
+            prop_assert!(!clean.chars().any(|character| character.is_control() || is_hidden(character)));
+            prop_assert!(clean.trim() == clean && !clean.contains("  "));
+            prop_assert_eq!(plain(&clean), clean);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The frames of a session: what they hold, how they are encoded, and how large each may be.
+//!
+//! A frame is one deterministic CBOR object (schemas/exchange.cddl). Everything that comes from a peer is counted before it is decoded and bounded after it, so that no
+//! frame costs more memory than a small multiple of its length. This file touches nothing but bytes.
+
+use chartmesh_identity::{AuthorKey, Card, CborError, CharterHash, EntryHash, LaneId, LedgerId, Signed, from_canonical, to_canonical};
+use chartmesh_ledger::{Charter, Checkpoint, Claim, RawEntry};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use thiserror::Error;
+
+/// Longest frame, in bytes.
+pub const MAX_FRAME: usize = 4 << 20;
+/// Most CBOR items (strings, integers, arrays, maps) in a frame.
+const MAX_ITEMS: usize = 100_000;
+/// Length at which a list of entries is cut into another frame, in bytes.
+pub const CHUNK: usize = 256 << 10;
+/// Longest entry that is put together from parts, in bytes: a header of 1 MiB, a body of 16 MiB, and their framing.
+pub const MAX_ENTRY: usize = (17 << 20) + 1024;
+/// Most heads in one `Heads` frame; more are told in further frames.
+pub(crate) const HEADS_PER_FRAME: usize = 2_000;
+/// Most charters, versions or entries that one frame lists.
+pub(crate) const MAX_LIST: usize = 8_192;
+/// Longest sealed invitation, in bytes.
+pub const MAX_INVITATION: usize = 3 << 20;
+
+/// The tip of one author's log: author, sequence number, hash. A forked log has several.
+pub type Tip = (AuthorKey, u64, EntryHash);
+
+/// What one side says to the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Frame {
+    /// The first frame of either side; the responder's answers the initiator's.
+    Hello {
+        /// Versions of this protocol that the sender speaks.
+        versions: Vec<u64>,
+        /// Who the sender is; the endpoint of the connection must be on it.
+        card: Signed<Card>,
+        /// Fresh and random: a claim to this sender signs it.
+        nonce: ByteBuf,
+    },
+    /// A root's word that the sender's new card is its patient's (recovery).
+    Claim {
+        /// Signed over the receiver's endpoint and nonce.
+        claim: Signed<Claim>,
+    },
+    /// Names a ledger and what the sender believes the pair to share of it.
+    Open {
+        /// Which.
+        ledger: LedgerId,
+        /// BLAKE3 over all that the pair shares, as far as the sender knows: 32 bytes.
+        digest: ByteBuf,
+        /// From a party to a device or custodian: tips that it holds of logs that it is not, or no longer, served. Empty for a party whose grants are all live.
+        beyond: Vec<(LaneId, Vec<Tip>)>,
+    },
+    /// The sender has named every ledger that it means to name for now.
+    Named,
+    /// Answer to `Open`: not held, or not for you. Nobody can tell which.
+    Unknown {
+        /// Which.
+        ledger: LedgerId,
+    },
+    /// Answer to `Open`: the same digest here.
+    Same {
+        /// Which.
+        ledger: LedgerId,
+    },
+    /// What the sender holds of a ledger, as far as the receiver may know.
+    Heads {
+        /// Which.
+        ledger: LedgerId,
+        /// Charter versions.
+        charters: Vec<CharterHash>,
+        /// Per lane the tips of every log, each fork's too.
+        lanes: Vec<(LaneId, Vec<Tip>)>,
+        /// Time of the newest checkpoint per circle lane, in seconds since 1970.
+        checkpoints: Vec<(LaneId, i64)>,
+        /// Whether the sender, a party, waits for `Held` before it gives entries; told in the last frame.
+        confirm: bool,
+        /// False if another `Heads` frame of this ledger follows.
+        last: bool,
+    },
+    /// To a party that has told its heads: which of them are here, so that it need not send what it was not told of.
+    Held {
+        /// Which ledger.
+        ledger: LedgerId,
+        /// Per lane some of the tips that the party named.
+        lanes: Vec<(LaneId, Vec<Tip>)>,
+        /// False if another `Held` frame of this ledger follows.
+        last: bool,
+    },
+    /// Charter versions, oldest first.
+    Charters {
+        /// Which ledger.
+        ledger: LedgerId,
+        /// As they were signed.
+        charters: Vec<Signed<Charter>>,
+    },
+    /// Entries: per lane the devices' logs first, each log in its order.
+    Entries {
+        /// Which ledger.
+        ledger: LedgerId,
+        /// Headers and bodies.
+        entries: Vec<RawEntry>,
+    },
+    /// Asks for entries again that came without their sealed bodies.
+    Want {
+        /// Which ledger.
+        ledger: LedgerId,
+        /// Which entries.
+        entries: Vec<EntryHash>,
+    },
+    /// A piece of one entry that is too long for a frame.
+    Part {
+        /// Which ledger.
+        ledger: LedgerId,
+        /// The next bytes of the entry's encoding.
+        bytes: ByteBuf,
+        /// Whether these are the last.
+        last: bool,
+    },
+    /// The newest checkpoint of a circle lane.
+    Checkpoint {
+        /// Which ledger.
+        ledger: LedgerId,
+        /// As it was signed.
+        checkpoint: Signed<Checkpoint>,
+    },
+    /// What has come is on disk, and whether there is more to give.
+    Done {
+        /// Which ledger.
+        ledger: LedgerId,
+        /// How many frames of content (charters, entries, parts, checkpoints) of this ledger have come so far in this session.
+        got: u64,
+        /// Whether the sender has sent all it has for the receiver.
+        done: bool,
+    },
+    /// How many blobs the sender still means to fetch from the receiver.
+    Pending {
+        /// Zero: none.
+        blobs: u64,
+    },
+    /// An invitation, sealed to the receiver.
+    Invite {
+        /// An age file.
+        sealed: ByteBuf,
+    },
+    /// The sender is about to hang up.
+    Bye,
+}
+
+/// Why bytes are not a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// Longer than [`MAX_FRAME`].
+    #[error("a frame of {0} bytes is too long")]
+    Length(usize),
+    /// A list or a string is longer than its bound.
+    #[error("too many {0} in a frame")]
+    Bounds(&'static str),
+    /// Not the deterministic CBOR of a frame.
+    #[error("not a frame: {0}")]
+    Cbor(#[from] CborError),
+}
+
+impl Frame {
+    /// The frame's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        to_canonical(self)
+    }
+
+    /// Reads a frame. Signatures in it are not looked at.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+        if bytes.len() > MAX_FRAME {
+            return Err(FrameError::Length(bytes.len()));
+        }
+        if !items_within(bytes, MAX_ITEMS) {
+            return Err(FrameError::Bounds("items"));
+        }
+        let frame: Self = from_canonical(bytes)?;
+        frame.check()?;
+        Ok(frame)
+    }
+
+    /// A short name for traces and errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Claim { .. } => "claim",
+            Self::Open { .. } => "open",
+            Self::Named => "named",
+            Self::Unknown { .. } => "unknown",
+            Self::Same { .. } => "same",
+            Self::Heads { .. } => "heads",
+            Self::Held { .. } => "held",
+            Self::Charters { .. } => "charters",
+            Self::Entries { .. } => "entries",
+            Self::Want { .. } => "want",
+            Self::Part { .. } => "part",
+            Self::Checkpoint { .. } => "checkpoint",
+            Self::Done { .. } => "done",
+            Self::Pending { .. } => "pending",
+            Self::Invite { .. } => "invite",
+            Self::Bye => "bye",
+        }
+    }
+
+    fn check(&self) -> Result<(), FrameError> {
+        let fits = |ok: bool, what: &'static str| if ok { Ok(()) } else { Err(FrameError::Bounds(what)) };
+        match self {
+            Self::Hello { versions, nonce, .. } => {
+                fits(versions.len() <= 16, "versions")?;
+                fits(nonce.len() == 32, "bytes of a nonce")
+            }
+            Self::Open { digest, beyond, .. } => {
+                fits(digest.len() == 32, "bytes of a digest")?;
+                fits(heads_fit(beyond), "heads")
+            }
+            Self::Heads { charters, lanes, checkpoints, .. } => {
+                fits(charters.len() <= MAX_LIST && checkpoints.len() <= MAX_LIST, "versions")?;
+                fits(heads_fit(lanes), "heads")
+            }
+            Self::Held { lanes, .. } => fits(heads_fit(lanes), "heads"),
+            Self::Charters { charters, .. } => fits(charters.len() <= MAX_LIST, "charters"),
+            Self::Entries { entries, .. } => fits(entries.len() <= MAX_LIST, "entries"),
+            Self::Want { entries, .. } => fits(entries.len() <= MAX_LIST, "entries"),
+            Self::Part { bytes, .. } => fits(bytes.len() <= CHUNK, "bytes of a part"),
+            Self::Invite { sealed } => fits(sealed.len() <= MAX_INVITATION, "bytes of an invitation"),
+            Self::Claim { .. }
+            | Self::Named
+            | Self::Unknown { .. }
+            | Self::Same { .. }
+            | Self::Checkpoint { .. }
+            | Self::Done { .. }
+            | Self::Pending { .. }
+            | Self::Bye => Ok(()),
+        }
+    }
+}
+
+fn heads_fit(lanes: &[(LaneId, Vec<Tip>)]) -> bool {
+    lanes.len() <= MAX_LIST && lanes.iter().map(|(_, tips)| tips.len()).sum::<usize>() <= MAX_LIST
+}
+
+/// Whether the bytes hold at most so many CBOR items, counted without building any (RFC 8949, section 3). Indefinite lengths, which our
+/// encoding does not have, count as too many; what is cut short is left to the decoder.
+fn items_within(bytes: &[u8], most: usize) -> bool {
+    let mut at = 0usize;
+    let mut items = 0usize;
+    while let Some(&initial) = bytes.get(at) {
+        items += 1;
+        if items > most {
+            return false;
+        }
+        let width = match initial & 0x1f {
+            0..24 => 0usize,
+            24 => 1,
+            25 => 2,
+            26 => 4,
+            27 => 8,
+            _ => return false,
+        };
+        let Some(argument) = bytes.get(at + 1..at + 1 + width) else { return true };
+        at += 1 + width;
+        if matches!(initial >> 5, 2 | 3) {
+            let length = if width == 0 { u64::from(initial & 0x1f) } else { argument.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)) };
+            let Ok(length) = usize::try_from(length) else { return true };
+            let Some(next) = at.checked_add(length) else { return true };
+            at = next;
+        }
+    }
+    true
+}

@@ -1,0 +1,80 @@
+//! What a node holds, as sessions see it: plain data, owned by whoever runs them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chartmesh_identity::{AuthorKey, Card, EndpointKey, EntryHash, LaneId, LedgerId, PartyKey, Verified};
+use chartmesh_ledger::{Checkpoint, Entry, Ledger, Peer, peer};
+
+/// Who this node is.
+#[derive(Debug, Clone)]
+pub struct Me {
+    /// What it shows to peers.
+    pub card: Verified<Card>,
+    /// Its transport identity; it must be on the card.
+    pub endpoint: EndpointKey,
+    /// What it signs entries with.
+    pub author: AuthorKey,
+}
+
+/// Ledgers and checkpoints of one node. All of its sessions share one replica, and take turns.
+pub struct Replica {
+    /// Who this node is.
+    pub me: Me,
+    /// Ledgers it holds.
+    pub ledgers: BTreeMap<LedgerId, Ledger>,
+    /// The newest checkpoint per circle lane.
+    pub checkpoints: BTreeMap<(LedgerId, LaneId), Verified<Checkpoint>>,
+    /// Entries held whose sealed body is missing: some peer left it out. See [`Replica::look_for_bodies`].
+    pub bodiless: BTreeMap<LedgerId, BTreeSet<EntryHash>>,
+}
+
+impl Replica {
+    /// Holds nothing yet.
+    pub fn new(me: Me) -> Self {
+        Self { me, ledgers: BTreeMap::new(), checkpoints: BTreeMap::new(), bodiless: BTreeMap::new() }
+    }
+
+    /// Keeps a checkpoint if its signer is an active device of a held ledger and it replaces what is held of its lane. Whether it was kept.
+    pub fn hear(&mut self, checkpoint: Verified<Checkpoint>) -> bool {
+        let key = (checkpoint.ledger, checkpoint.lane);
+        let replaces = self.checkpoints.get(&key).is_none_or(|held| !self.is_current(held) || Checkpoint::replaces(&checkpoint, held));
+        if !replaces || !self.is_current(&checkpoint) {
+            return false;
+        }
+        self.checkpoints.insert(key, checkpoint);
+        true
+    }
+
+    /// The checkpoint of a circle lane, if its signer is still an active device.
+    pub fn checkpoint(&self, ledger: LedgerId, lane: LaneId) -> Option<&Verified<Checkpoint>> {
+        self.checkpoints.get(&(ledger, lane)).filter(|checkpoint| self.is_current(checkpoint))
+    }
+
+    /// When the patient was last heard from about a party's circle, in seconds since 1970, never later than `now`.
+    pub fn heard(&self, ledger: LedgerId, party: &PartyKey, now: i64) -> Option<i64> {
+        let circles = self.ledgers.get(&ledger)?.circles(party);
+        circles.filter_map(|lane| self.checkpoint(ledger, *lane)).map(|checkpoint| checkpoint.time.min(now)).max()
+    }
+
+    /// Notes every entry of a ledger whose sealed body is not held, so that sessions ask for it: after loading a ledger.
+    pub fn look_for_bodies(&mut self, ledger: LedgerId) {
+        let Some(held) = self.ledgers.get(&ledger) else { return };
+        let without = held.lanes().flat_map(|lane| held.entries(lane)).filter(|entry| lacks_body(held, entry)).map(Entry::hash);
+        self.bodiless.insert(ledger, without.collect());
+    }
+
+    /// What a party at an endpoint is to a ledger that is held.
+    pub fn standing(&self, ledger: LedgerId, party: &PartyKey, endpoint: &EndpointKey) -> Peer {
+        self.ledgers.get(&ledger).map_or(Peer::Stranger, |ledger| peer(ledger, party, endpoint))
+    }
+
+    fn is_current(&self, checkpoint: &Checkpoint) -> bool {
+        self.ledgers.get(&checkpoint.ledger).is_some_and(|ledger| ledger.is_active(&checkpoint.author))
+    }
+}
+
+/// Whether an entry has a sealed body that is not held and was not erased on the patient's word.
+pub(crate) fn lacks_body(ledger: &Ledger, entry: &Entry) -> bool {
+    let lacks = entry.body.is_none() && entry.header.body.is_some();
+    lacks && !ledger.lane(&entry.header.lane).publishes.get(&entry.hash()).is_some_and(|publish| publish.withdrawn.values().any(|erase| *erase))
+}

@@ -1,0 +1,354 @@
+//! Opening ledgers with a peer: one digest first, heads only if it differs.
+//!
+//! An `Open` gets exactly one answer. If both sides open one ledger at once, the initiator's stands. A side that stops serving a ledger says `Unknown` unasked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chartmesh_identity::{AuthorKey, CharterHash, EntryHash, LaneId, LedgerId};
+use chartmesh_ledger::Peer;
+
+use super::{Session, Side, Stage, push, send};
+use crate::{
+    event::{Closing, Effect},
+    frame::{Frame, HEADS_PER_FRAME, Tip},
+    replica::Replica,
+    tips::Tips,
+    view::{Heads, View},
+};
+
+/// Ledgers that a peer may open in one session.
+const MAX_LEDGERS: usize = 1 << 20;
+/// Heads, charters and checkpoints that a peer may tell of one ledger.
+const MAX_HEADS: usize = 1 << 18;
+
+/// How far the opening of a ledger has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// We have sent `Open`.
+    Asked,
+    /// We have answered an `Open` with our heads and wait for the peer's.
+    Told,
+    /// Both know what the other holds.
+    Live,
+    /// Unknown to the peer, or no longer for it.
+    Shut,
+}
+
+/// One ledger in one session.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) phase: Phase,
+    /// What the peer is known to hold.
+    pub(super) tips: BTreeMap<(LaneId, AuthorKey), Tips>,
+    pub(super) charters: BTreeSet<CharterHash>,
+    pub(super) checkpoints: BTreeMap<LaneId, i64>,
+    heads: usize,
+    /// Whether the peer's heads are coming in.
+    hearing: bool,
+    /// Whether the peer has yet to say which of our heads it holds; until then no entries are sent.
+    pub(super) unconfirmed: bool,
+    /// Charters held when last pushed.
+    pub(super) charters_then: usize,
+    /// Whether an `Unknown` was already answered with our charters.
+    retried: bool,
+    /// Frames of content sent, acknowledged by the peer, and received.
+    pub(super) sent: u64,
+    pub(super) acked: u64,
+    pub(super) got: u64,
+    /// Whether nothing was left to send when last looked.
+    pub(super) exhausted: bool,
+    /// Whether content has come since.
+    pub(super) stale: bool,
+    /// What our last `Done` said: frames received, and that there is no more, unless content was sent since.
+    pub(super) told_got: u64,
+    pub(super) told_done: bool,
+    pub(super) peer_done: bool,
+    /// Logs of which an entry was refused: what follows it cannot be accepted either.
+    pub(super) blocked: BTreeSet<(LaneId, AuthorKey)>,
+    /// Entries whose bodies the peer asked for, and those asked of the peer.
+    pub(super) wanted: BTreeSet<EntryHash>,
+    pub(super) asked: BTreeSet<EntryHash>,
+}
+
+impl Shared {
+    fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            tips: BTreeMap::new(),
+            charters: BTreeSet::new(),
+            checkpoints: BTreeMap::new(),
+            heads: 0,
+            hearing: false,
+            unconfirmed: false,
+            charters_then: 0,
+            retried: false,
+            sent: 0,
+            acked: 0,
+            got: 0,
+            exhausted: false,
+            stale: false,
+            told_got: 0,
+            told_done: false,
+            peer_done: false,
+            blocked: BTreeSet::new(),
+            wanted: BTreeSet::new(),
+            asked: BTreeSet::new(),
+        }
+    }
+
+    /// Takes what we hold for what the peer holds: until it says otherwise, or because it said `Same`.
+    fn assume(&mut self, view: &View<'_>) {
+        self.tips.clear();
+        for (lane, tips) in view.heads() {
+            self.learn(lane, &tips);
+        }
+        self.charters = view.charters();
+        self.checkpoints = view.checkpoints();
+    }
+
+    fn learn(&mut self, lane: LaneId, tips: &[Tip]) {
+        for (author, seq, hash) in tips {
+            self.tips.entry((lane, *author)).or_default().add(*seq, *hash, None);
+        }
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        match self.phase {
+            Phase::Asked | Phase::Told => false,
+            Phase::Shut => true,
+            Phase::Live => self.peer_done && self.exhausted && !self.stale && self.acked == self.sent && self.told_done && self.told_got == self.got,
+        }
+    }
+}
+
+impl Session {
+    /// Names every ledger that the pair may share and that is not yet open, and says so.
+    pub(super) fn name_all(&mut self, replica: &Replica, now: i64, out: &mut Vec<Effect>) {
+        for ledger in replica.ledgers.keys() {
+            if !self.shared.contains_key(ledger) {
+                self.open(replica, *ledger, now, out);
+            }
+        }
+        self.named = true;
+        send(out, &Frame::Named);
+    }
+
+    fn open(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
+        let Some(view) = self.view(replica, ledger, now) else { return };
+        let retried = self.shared.get(&ledger).is_some_and(|shared| shared.retried);
+        let mut shared = Shared::new(Phase::Asked);
+        shared.retried = retried;
+        shared.assume(&view);
+        let mut beyond = view.beyond();
+        let mut digest = view.digest();
+        if beyond.iter().map(|(_, tips)| tips.len()).sum::<usize>() > HEADS_PER_FRAME {
+            // Too many to tell at once: no digest is zero, so that heads are told instead.
+            beyond.clear();
+            digest = [0; 32];
+        }
+        send(out, &Frame::Open { ledger, digest: digest.to_vec().into(), beyond });
+        self.put(ledger, shared);
+    }
+
+    /// Begins a ledger's part in the session anew.
+    fn put(&mut self, ledger: LedgerId, shared: Shared) {
+        if let Some(before) = self.shared.insert(ledger, shared) {
+            self.under_way = self.under_way.saturating_sub(before.sent - before.acked);
+        }
+        self.waiting.remove(&ledger);
+        self.owing.remove(&ledger);
+        if self.part.as_ref().is_some_and(|(of, _)| *of == ledger) {
+            self.part = None;
+        }
+        self.weigh(ledger);
+    }
+
+    /// Notes whether a ledger is settled.
+    pub(super) fn weigh(&mut self, ledger: LedgerId) {
+        if self.shared.get(&ledger).is_none_or(Shared::is_settled) {
+            self.unsettled.remove(&ledger);
+        } else {
+            self.unsettled.insert(ledger);
+        }
+    }
+
+    /// A ledger has changed otherwise than by this session: who may see it may have changed too.
+    pub(super) fn refresh(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
+        let allowed = self.view(replica, ledger, now).is_some();
+        match self.shared.get(&ledger).map(|shared| shared.phase) {
+            None | Some(Phase::Shut) if allowed && self.named && self.stage == Stage::Open => self.open(replica, ledger, now, out),
+            None | Some(Phase::Shut | Phase::Asked) => {}
+            Some(Phase::Live) if allowed => self.push(replica, ledger, now, out),
+            Some(Phase::Told) if allowed => {}
+            Some(Phase::Told | Phase::Live) => self.shut(ledger, out),
+        }
+    }
+
+    /// Stops serving.
+    pub(super) fn shut(&mut self, ledger: LedgerId, out: &mut Vec<Effect>) {
+        self.put(ledger, Shared::new(Phase::Shut));
+        send(out, &Frame::Unknown { ledger });
+    }
+
+    pub(super) fn take_open(&mut self, replica: &Replica, ledger: LedgerId, digest: &[u8], beyond: &[(LaneId, Vec<Tip>)], now: i64, out: &mut Vec<Effect>) -> Result<(), Closing> {
+        let phase = self.shared.get(&ledger).map(|shared| shared.phase);
+        match phase {
+            Some(Phase::Asked) if self.side == Side::Initiator => return Ok(()),
+            Some(Phase::Live | Phase::Told) => return Ok(()),
+            None | Some(Phase::Asked | Phase::Shut) => {}
+        }
+        let Some(view) = self.view(replica, ledger, now) else {
+            if phase.is_some() {
+                self.shut(ledger, out);
+            } else {
+                send(out, &Frame::Unknown { ledger });
+            }
+            return Ok(());
+        };
+        if self.shared.len() >= MAX_LEDGERS {
+            return Err(Closing::TooMany("ledgers"));
+        }
+        let all_held = beyond.iter().flat_map(|(_, tips)| tips).all(|(_, _, hash)| view.ledger().has(hash));
+        if all_held && view.beyond().is_empty() && view.digest() == digest {
+            let mut shared = Shared::new(Phase::Live);
+            shared.assume(&view);
+            for (lane, tips) in beyond {
+                shared.learn(*lane, tips);
+            }
+            self.put(ledger, shared);
+            send(out, &Frame::Same { ledger });
+            self.push(replica, ledger, now, out);
+        } else {
+            let mut shared = Shared::new(Phase::Told);
+            shared.unconfirmed = tell_heads(&view, ledger, out);
+            self.put(ledger, shared);
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_same(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
+        if let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| shared.phase == Phase::Asked && !shared.hearing) {
+            shared.phase = Phase::Live;
+            self.push_or_shut(replica, ledger, now, out);
+        }
+    }
+
+    /// The peer does not hold the ledger, or not for us. If our charter lists the peer, its copy may be older than ours: it gets our charters, once, and is asked again.
+    pub(super) fn take_unknown(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
+        let Some(shared) = self.shared.get(&ledger) else { return };
+        let (asked, retried) = (shared.phase == Phase::Asked, shared.retried);
+        let mut shut = Shared::new(Phase::Shut);
+        shut.retried = true;
+        self.put(ledger, shut);
+        let Some(party) = self.party() else { return };
+        let listed = matches!(replica.standing(ledger, &party, &self.remote), Peer::Device(_) | Peer::Custodian(_));
+        if asked && !retried && listed && let Some(held) = replica.ledgers.get(&ledger) {
+            push::charters(ledger, held.charters().cloned(), out);
+            self.open(replica, ledger, now, out);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one frame")]
+    pub(super) fn take_heads(
+        &mut self,
+        replica: &Replica,
+        ledger: LedgerId,
+        charters: Vec<CharterHash>,
+        lanes: Vec<(LaneId, Vec<Tip>)>,
+        checkpoints: Vec<(LaneId, i64)>,
+        confirm: bool,
+        last: bool,
+        now: i64,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Closing> {
+        let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| matches!(shared.phase, Phase::Asked | Phase::Told)) else { return Ok(()) };
+        if !shared.hearing {
+            shared.hearing = true;
+            shared.tips.clear();
+            shared.charters.clear();
+            shared.checkpoints.clear();
+        }
+        shared.heads += charters.len() + checkpoints.len() + lanes.iter().map(|(_, tips)| 1 + tips.len()).sum::<usize>();
+        if shared.heads > MAX_HEADS {
+            return Err(Closing::TooMany("heads"));
+        }
+        shared.charters.extend(charters);
+        shared.checkpoints.extend(checkpoints);
+        for (lane, tips) in lanes {
+            shared.learn(lane, &tips);
+        }
+        if !last {
+            return Ok(());
+        }
+        let asked = shared.phase == Phase::Asked;
+        shared.phase = Phase::Live;
+        let told: Heads = shared.tips.iter().map(|((lane, author), tips)| (*lane, tips.iter().map(|(seq, hash)| (*author, seq, hash)).collect())).collect();
+        if let Some(view) = self.view(replica, ledger, now) {
+            let unconfirmed = asked && tell_heads(&view, ledger, out);
+            if confirm {
+                tell_held(&view, told, ledger, out);
+            }
+            if asked && let Some(shared) = self.shared.get_mut(&ledger) {
+                shared.unconfirmed = unconfirmed;
+            }
+        }
+        self.push_or_shut(replica, ledger, now, out);
+        Ok(())
+    }
+
+    pub(super) fn take_held(&mut self, replica: &Replica, ledger: LedgerId, lanes: Heads, last: bool, now: i64, out: &mut Vec<Effect>) -> Result<(), Closing> {
+        let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| matches!(shared.phase, Phase::Told | Phase::Live) && shared.unconfirmed) else { return Ok(()) };
+        shared.heads += lanes.iter().map(|(_, tips)| 1 + tips.len()).sum::<usize>();
+        if shared.heads > MAX_HEADS {
+            return Err(Closing::TooMany("heads"));
+        }
+        for (lane, tips) in lanes {
+            shared.learn(lane, &tips);
+        }
+        if last {
+            shared.unconfirmed = false;
+            self.push_or_shut(replica, ledger, now, out);
+        }
+        Ok(())
+    }
+
+    fn push_or_shut(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
+        if self.view(replica, ledger, now).is_some() { self.push(replica, ledger, now, out) } else { self.shut(ledger, out) }
+    }
+}
+
+/// Everything of the ledger that the peer may have. Whether it was asked to say what of that it holds.
+fn tell_heads(view: &View<'_>, ledger: LedgerId, out: &mut Vec<Effect>) -> bool {
+    let confirm = view.is_partys();
+    let mut charters: Vec<CharterHash> = view.charters().into_iter().collect();
+    let mut checkpoints: Vec<(LaneId, i64)> = view.checkpoints().into_iter().collect();
+    in_frames(view.heads(), |lanes, last| {
+        let (charters, checkpoints) = (std::mem::take(&mut charters), std::mem::take(&mut checkpoints));
+        send(out, &Frame::Heads { ledger, charters, lanes, checkpoints, confirm, last });
+    });
+    confirm
+}
+
+/// Which of the tips that the peer has told are held here. It learns no more than it said itself.
+fn tell_held(view: &View<'_>, told: Heads, ledger: LedgerId, out: &mut Vec<Effect>) {
+    let held = |(lane, tips): (LaneId, Vec<Tip>)| (lane, tips.into_iter().filter(|(_, _, hash)| view.ledger().has(hash)).collect::<Vec<_>>());
+    let held = told.into_iter().map(held).filter(|(_, tips)| !tips.is_empty()).collect();
+    in_frames(held, |lanes, last| send(out, &Frame::Held { ledger, lanes, last }));
+}
+
+/// Hands heads on in as many lists as it takes, at least one, and says which is the last.
+fn in_frames(heads: Heads, mut tell: impl FnMut(Heads, bool)) {
+    let mut lanes: Heads = Vec::new();
+    let mut count = 0;
+    for (lane, tips) in heads {
+        for tips in tips.chunks(HEADS_PER_FRAME) {
+            if count + tips.len() > HEADS_PER_FRAME {
+                tell(std::mem::take(&mut lanes), false);
+                count = 0;
+            }
+            count += tips.len();
+            lanes.push((lane, tips.to_vec()));
+        }
+    }
+    tell(lanes, true);
+}

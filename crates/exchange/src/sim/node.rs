@@ -1,0 +1,149 @@
+//! A simulated node: what it holds in memory, what of that is on its disk, and its sessions.
+
+use std::collections::BTreeMap;
+
+use chartmesh_identity::{EntryHash, LaneId, LedgerId, Signed, Verified};
+use chartmesh_ledger::{Action, Charter, Checkpoint, Entry, EntryHeader, Ledger, RawEntry, SUITE, Use};
+
+use super::people::Person;
+use crate::{replica::Replica, session::Session};
+
+/// What survives a restart of one ledger.
+#[derive(Default)]
+struct Saved {
+    charters: Vec<Signed<Charter>>,
+    entries: Vec<RawEntry>,
+}
+
+/// A node that can be stopped at any time.
+pub struct Node {
+    /// Who it is.
+    pub person: Person,
+    /// What it holds.
+    pub replica: Replica,
+    /// Its sessions, by link.
+    pub sessions: BTreeMap<u64, Session>,
+    disk: BTreeMap<LedgerId, Saved>,
+    checkpoints: BTreeMap<(LedgerId, LaneId), Verified<Checkpoint>>,
+}
+
+/// What a write is about.
+pub struct Draft {
+    /// In which lane.
+    pub lane: LaneId,
+    /// What it does.
+    pub action: Action,
+    /// Under what a party writes.
+    pub uses: Option<Use>,
+    /// On a Publish.
+    pub epoch: Option<EntryHash>,
+    /// In place of a sealed body.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Draft {
+    /// A device's entry.
+    pub fn new(lane: LaneId, action: Action) -> Self {
+        Self { lane, action, uses: None, epoch: None, body: Some(vec![lane.as_bytes()[0]; 64]) }
+    }
+}
+
+impl Node {
+    /// A node that holds nothing.
+    pub fn new(person: Person) -> Self {
+        let replica = Replica::new(person.me());
+        Self { person, replica, sessions: BTreeMap::new(), disk: BTreeMap::new(), checkpoints: BTreeMap::new() }
+    }
+
+    /// Begins to hold a ledger, durably. Charters that do not fit are left out.
+    pub fn hold(&mut self, charters: &[Signed<Charter>]) -> Option<LedgerId> {
+        let (first, rest) = charters.split_first()?;
+        let mut ledger = Ledger::begin(first.clone()).ok()?;
+        let id = ledger.id();
+        if self.replica.ledgers.contains_key(&id) {
+            return None;
+        }
+        let rest = rest.iter().filter(|charter| ledger.add_charter((*charter).clone()).is_ok()).cloned();
+        let charters = std::iter::once(first.clone()).chain(rest).collect();
+        self.disk.insert(id, Saved { charters, entries: Vec::new() });
+        self.replica.ledgers.insert(id, ledger);
+        Some(id)
+    }
+
+    /// Signs a draft at the place the ledger gives it. Nothing keeps it yet.
+    pub fn sign(&self, ledger: LedgerId, draft: Draft, time: i64) -> Option<Entry> {
+        let (seq, prev) = self.replica.ledgers.get(&ledger)?.next(&draft.lane, &self.person.author());
+        let header = EntryHeader {
+            suite: SUITE,
+            ledger,
+            lane: draft.lane,
+            author: self.person.author(),
+            cert: self.person.cert.clone(),
+            seq,
+            prev,
+            time,
+            action: draft.action,
+            uses: draft.uses,
+            epoch: draft.epoch,
+            body: None,
+            crit: Vec::new(),
+            unknown: Vec::new(),
+        };
+        Some(Entry::sign(header, draft.body, &self.person.key))
+    }
+
+    /// Takes an entry of its own into memory. On disk it is after [`Node::persist`].
+    pub fn add(&mut self, ledger: LedgerId, entry: Entry) -> Option<EntryHash> {
+        let hash = entry.hash();
+        self.replica.ledgers.get_mut(&ledger)?.add_entry(entry).ok().map(|_| hash)
+    }
+
+    /// Adds a charter version, durably.
+    pub fn add_charter(&mut self, ledger: LedgerId, charter: &Signed<Charter>) -> bool {
+        let added = self.replica.ledgers.get_mut(&ledger).is_some_and(|ledger| ledger.add_charter(charter.clone()).is_ok());
+        if added {
+            self.persist(ledger, std::slice::from_ref(charter), &[]);
+        }
+        added
+    }
+
+    /// Writes to disk.
+    pub fn persist(&mut self, ledger: LedgerId, charters: &[Signed<Charter>], entries: &[EntryHash]) {
+        let Some(held) = self.replica.ledgers.get(&ledger) else { return };
+        let saved = self.disk.entry(ledger).or_default();
+        saved.charters.extend_from_slice(charters);
+        saved.entries.extend(entries.iter().filter_map(|hash| held.get(hash)).map(Entry::to_raw));
+    }
+
+    /// Writes a checkpoint to disk.
+    pub fn persist_checkpoint(&mut self, ledger: LedgerId, lane: LaneId) {
+        if let Some(checkpoint) = self.replica.checkpoint(ledger, lane) {
+            self.checkpoints.insert((ledger, lane), checkpoint.clone());
+        }
+    }
+
+    /// Loses its memory and comes back with what is on disk. Why it could not, if so: what is on disk must always load in the order it was written.
+    pub fn restart(&mut self) -> Result<(), String> {
+        self.sessions.clear();
+        let mut replica = Replica::new(self.person.me());
+        for (id, saved) in &self.disk {
+            let (first, rest) = saved.charters.split_first().ok_or("a ledger on disk without a charter")?;
+            let mut ledger = Ledger::begin(first.clone()).map_err(|error| error.to_string())?;
+            for charter in rest {
+                ledger.add_charter(charter.clone()).map_err(|error| error.to_string())?;
+            }
+            for raw in &saved.entries {
+                let entry = Entry::read(raw.clone()).map_err(|error| error.to_string())?;
+                ledger.add_entry(entry).map_err(|error| error.to_string())?;
+            }
+            replica.ledgers.insert(*id, ledger);
+        }
+        replica.checkpoints = self.checkpoints.clone();
+        self.replica = replica;
+        let ledgers: Vec<LedgerId> = self.replica.ledgers.keys().copied().collect();
+        for ledger in ledgers {
+            self.replica.look_for_bodies(ledger);
+        }
+        Ok(())
+    }
+}

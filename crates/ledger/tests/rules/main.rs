@@ -1,0 +1,9 @@
+//! The rules of the ledger, each with tests that fail when it is taken out.
+
+mod charters;
+mod entries;
+mod lanes;
+mod random;
+mod serving;
+mod vectors;
+mod world;

@@ -1,0 +1,55 @@
+//! How programs ask a node: in process when none runs on the home, else over `control.sock`. One code path, two transports.
+
+use tokio::{net::UnixStream, sync::Mutex};
+use zeroize::Zeroizing;
+
+use crate::{
+    api::{ApiError, Request, Response},
+    control,
+    home::Home,
+    node::Node,
+};
+
+/// A node to ask.
+pub struct Client(Way);
+
+enum Way {
+    Here(Box<Node>),
+    Socket(Mutex<UnixStream>),
+}
+
+/// Whether a node runs on this home.
+pub async fn is_running(home: &Home) -> bool {
+    control::connect(home).await.is_some()
+}
+
+impl Client {
+    /// Connects to the running node, or opens the home. The passphrase is only needed in the second case.
+    pub async fn open(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Self, ApiError> {
+        match control::connect(home).await {
+            Some(stream) => Ok(Self(Way::Socket(Mutex::new(stream)))),
+            None => Ok(Self(Way::Here(Box::new(Node::open(home, passphrase).await?)))),
+        }
+    }
+
+    /// Asks.
+    pub async fn ask(&self, request: Request) -> Result<Response, ApiError> {
+        match &self.0 {
+            Way::Here(node) => node.ask(request).await,
+            Way::Socket(stream) => {
+                let mut stream = stream.lock().await;
+                let lost = |error: std::io::Error| ApiError::failed(format_args!("the running node did not answer: {error}")).advise("is it being stopped? then try again");
+                control::send(&mut stream, &request).await.map_err(lost)?;
+                control::receive::<Result<Response, ApiError>>(&mut stream).await.map_err(lost)?
+            }
+        }
+    }
+
+    /// Closes the home if it was opened here.
+    pub async fn close(self) -> Result<(), ApiError> {
+        match self.0 {
+            Way::Here(node) => node.stop().await,
+            Way::Socket(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Grants as they are listed, previewed, and exchanged as FHIR Consents.
+
+use chartmesh_consent::{ConsentMeta, ConsentState, Terms, from_fhir, preview, to_fhir};
+use chartmesh_identity::{GrantId, LedgerId, PartyKey};
+
+use crate::{
+    api::{ApiError, GrantInfo, PreviewInfo, PreviewLine, TermsInput},
+    core::Core,
+    duties::{notices, read_request},
+    node::Node,
+    time,
+};
+
+impl Node {
+    /// What a peer would see under these terms, decided by the code that enforces them.
+    pub(crate) fn consent_preview(&self, peer: &str, input: &TermsInput) -> Result<PreviewInfo, ApiError> {
+        let now = time::now();
+        let terms = crate::terms::parse(input, now)?;
+        self.with(|core| {
+            let id = core.own_ledger()?;
+            let peer = core.peers.find(peer)?;
+            let facts: Vec<_> = core.current_resources(&id)?.into_iter().map(|held| held.facts).collect();
+            let request = read_request(&id, &party_reference(&peer.party()), &terms, now);
+            let preview = preview(&terms, &request, facts);
+            let compartments = preview
+                .compartments
+                .iter()
+                .map(|(compartment, tally)| PreviewLine {
+                    compartment: compartment.to_string(),
+                    readable: tally.shown as u64,
+                    closed: tally.hidden as u64,
+                    because: tally.reasons.keys().cloned().collect(),
+                })
+                .collect();
+            Ok(PreviewInfo {
+                peer: peer.name().to_owned(),
+                terms: terms.describe(),
+                readable: preview.shown() as u64,
+                closed: preview.hidden() as u64,
+                compartments,
+                notices: notices(&terms),
+            })
+        })
+    }
+
+    /// All grants that are known here.
+    pub(crate) fn consent_list(&self) -> Result<Vec<GrantInfo>, ApiError> {
+        self.with(|core| {
+            let ids: Vec<LedgerId> = core.replica.ledgers.keys().copied().collect();
+            let mut grants = Vec::new();
+            for id in ids {
+                let (_, view) = core.open(&id)?;
+                for grant in view.grants.keys() {
+                    grants.push(core.grant_info(&id, grant)?);
+                }
+            }
+            grants.sort_by(|a, b| (&a.since, a.grant).cmp(&(&b.since, b.grant)));
+            Ok(grants)
+        })
+    }
+
+    /// One grant.
+    pub(crate) fn consent_show(&self, word: &str) -> Result<GrantInfo, ApiError> {
+        self.with(|core| {
+            let (id, grant) = core.find_any_grant(word)?;
+            core.grant_info(&id, &grant)
+        })
+    }
+
+    /// A grant as a FHIR R4 Consent.
+    pub(crate) fn consent_export(&self, word: &str) -> Result<Vec<u8>, ApiError> {
+        self.with(|core| {
+            let (id, grant) = core.find_any_grant(word)?;
+            let (ledger, view) = core.open(&id)?;
+            let open = view.grants.get(&grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
+            let state = ledger.lane(&open.circle).grants.get(&grant);
+            let live = state.is_some_and(|state| state.is_live(time::now()));
+            let patient = core.current_resources(&id)?.into_iter().find(|held| held.facts.resource_type == "Patient");
+            let meta = ConsentMeta {
+                patient: patient.map_or_else(|| format!("urn:chartmesh:ledger:{id}"), |held| format!("Patient/{}", held.facts.id)),
+                grantee: party_reference(&open.party),
+                grantee_name: Some(open.party_name.clone()),
+                grant: format!("urn:chartmesh:grant:{grant}"),
+                date: time::instant(open.time),
+                state: if live { ConsentState::Active } else { ConsentState::Inactive },
+            };
+            to_fhir(&open.terms, &meta).map_err(ApiError::failed)
+        })
+    }
+
+    /// Grants what a FHIR Consent says, to the contact that it names.
+    pub(crate) async fn consent_import(&self, consent: &[u8]) -> Result<GrantInfo, ApiError> {
+        let imported = from_fhir(consent).map_err(|error| ApiError::failed(format_args!("the Consent cannot be taken over: {error}")))?;
+        let json: serde_json::Value = serde_json::from_slice(consent).map_err(|error| ApiError::failed(format_args!("not JSON: {error}")))?;
+        let alias = self.with(|core| {
+            core.own_ledger()?;
+            let mut named = Vec::new();
+            texts(&json, &mut named);
+            let known: Vec<_> = core.peers.iter().filter(|peer| peer.added && named.iter().any(|text| *text == party_reference(&peer.party()) || *text == peer.name())).collect();
+            match known.as_slice() {
+                [peer] => Ok(peer.alias.clone()),
+                [] => Err(ApiError::failed("the Consent names nobody who is a contact here").advise("its recipient must be a contact: `chartmesh peer add`, then name it by its card's name")),
+                _ => Err(ApiError::failed("the Consent names several contacts").advise("import one Consent for each")),
+            }
+        })?;
+        self.grant(&alias, imported.terms).await
+    }
+
+    /// The sealed invitation of a grant.
+    pub(crate) fn consent_invitation(&self, word: &str) -> Result<Vec<u8>, ApiError> {
+        self.with(|core| {
+            let id = core.own_ledger()?;
+            let grant = core.find_grant(&id, word)?;
+            let (_, view) = core.open(&id)?;
+            let party = view.grants.get(&grant).map(|open| open.party).ok_or_else(|| ApiError::failed("an unknown grant"))?;
+            core.invitation(&id, &party)?.ok_or_else(|| ApiError::refused("the grant is not in force").advise("`chartmesh consent list` shows which grants are"))
+        })
+    }
+}
+
+/// How a party is written in a Consent.
+const PARTY: &str = "urn:chartmesh:party:";
+
+/// A party as consent and FHIR name it.
+pub(crate) fn party_reference(party: &PartyKey) -> String {
+    format!("{PARTY}{party}")
+}
+
+/// Every string in a JSON value.
+fn texts<'a>(value: &'a serde_json::Value, into: &mut Vec<&'a str>) {
+    match value {
+        serde_json::Value::String(text) => into.push(text),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
+        serde_json::Value::Object(map) => map.values().for_each(|item| texts(item, into)),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+    }
+}
+
+impl Core {
+    fn find_any_grant(&self, word: &str) -> Result<(LedgerId, GrantId), ApiError> {
+        let mut last = ApiError::failed(format_args!("no grant {word:?}")).advise("`chartmesh consent list` shows the grants");
+        for id in self.replica.ledgers.keys() {
+            match self.find_grant(id, word) {
+                Ok(grant) => return Ok((*id, grant)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// A grant for the API.
+    pub(crate) fn grant_info(&self, id: &LedgerId, grant: &GrantId) -> Result<GrantInfo, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let open = view.grants.get(grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
+        let state = ledger.lane(&open.circle).grants.get(grant);
+        let now = time::now();
+        let revoked = state.and_then(|state| state.revoked.as_ref());
+        let word = match state {
+            None => "void",
+            Some(_) if revoked.is_some() => "revoked",
+            Some(state) if !state.is_live(now) => "expired",
+            Some(_) => "active",
+        };
+        let until = revoked.map(|revoked| revoked.time).or(open.terms.expires).map(time::instant);
+        let readable = if word == "active" && self.is_owner(id) { self.count_readable(id, &open.terms, &open.party)? } else { 0 };
+        let mut confirmed: Vec<String> = Vec::new();
+        if let Some(state) = state {
+            let party = self.party_name(id, &state.party);
+            if state.confirms.is_empty() {
+                if revoked.is_none() && self.arrived.contains(&(*id, open.party)) {
+                    confirmed.push(party);
+                }
+            } else {
+                confirmed.extend(state.confirms.iter().map(|confirm| self.author_name(id, &confirm.author, &confirm.party)));
+                confirmed.sort();
+                confirmed.dedup();
+            }
+        }
+        Ok(GrantInfo {
+            grant: *grant,
+            patient: *id,
+            peer: open.party_name.clone(),
+            party: open.party.to_string(),
+            state: word.to_owned(),
+            terms: open.terms.describe(),
+            since: time::instant(open.time),
+            until,
+            write: open.terms.write,
+            custodian: open.terms.custodian,
+            purpose: open.terms.purposes().into_iter().map(|purpose| purpose.code).collect(),
+            readable,
+            confirmed,
+        })
+    }
+
+    fn count_readable(&self, id: &LedgerId, terms: &Terms, party: &PartyKey) -> Result<u64, ApiError> {
+        let request = read_request(id, &party_reference(party), terms, time::now());
+        let facts: Vec<_> = self.current_resources(id)?.into_iter().map(|held| held.facts).collect();
+        Ok(preview(terms, &request, facts).shown() as u64)
+    }
+}

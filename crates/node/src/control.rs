@@ -1,0 +1,122 @@
+//! The doorkeeper: answers programs of the same user over `control.sock`, a Unix socket of mode 0600 in the home directory.
+//!
+//! A question is a length (u32, big endian) and a [`Request`] in deterministic CBOR; the answer is a length and a `Result<Response, ApiError>`.
+
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
+    path::PathBuf,
+    pin::Pin,
+};
+
+use chartmesh_identity::{from_canonical, to_canonical};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+};
+
+use crate::{
+    api::{ApiError, Request, Response},
+    home::Home,
+    node::Node,
+};
+
+/// Longest message, in bytes.
+const MAX_MESSAGE: u32 = 1 << 30;
+/// Longest path that a Unix socket address takes, with room to spare.
+const MAX_PATH: usize = 100;
+
+/// The path of the socket, short enough to be bound: a longer one goes through the directory's descriptor, which must outlive the use.
+fn short_path(home: &Home) -> io::Result<(PathBuf, Option<File>)> {
+    let path = home.socket();
+    if path.as_os_str().len() <= MAX_PATH {
+        return Ok((path, None));
+    }
+    let directory = File::open(home.path())?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/control.sock", directory.as_raw_fd()));
+    Ok((path, Some(directory)))
+}
+
+/// Opens the socket. The caller holds the vault, so a socket that is there already belongs to nobody.
+pub(crate) fn listen(home: &Home) -> Result<UnixListener, ApiError> {
+    let wrong = |error: io::Error| ApiError::failed(format_args!("{}: {error}", home.socket().display()));
+    let (path, _directory) = short_path(home).map_err(wrong)?;
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(wrong(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(wrong)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(wrong)?;
+    Ok(listener)
+}
+
+/// Calls the node that runs on a home, if one does.
+pub(crate) async fn connect(home: &Home) -> Option<UnixStream> {
+    let (path, _directory) = short_path(home).ok()?;
+    UnixStream::connect(&path).await.ok()
+}
+
+/// Answers until the node stops. Boxed, because an answer may start a network, and so this task.
+pub(crate) fn answer(node: Node, listener: UnixListener) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(answer_all(node, listener))
+}
+
+async fn answer_all(node: Node, listener: UnixListener) {
+    let socket = SocketFile(node.0.home.clone());
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    tasks.spawn(converse(node.clone(), stream));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a program could not be answered");
+                    break;
+                }
+            },
+        }
+    }
+    drop(socket);
+}
+
+/// Removes the socket when the doorkeeper goes.
+struct SocketFile(Home);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.0.socket());
+    }
+}
+
+async fn converse(node: Node, mut stream: UnixStream) {
+    while let Ok(request) = receive::<Request>(&mut stream).await {
+        let answer: Result<Response, ApiError> = node.ask(request).await;
+        if send(&mut stream, &answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn send<T: Serialize>(stream: &mut UnixStream, message: &T) -> io::Result<()> {
+    let bytes = to_canonical(message);
+    let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= MAX_MESSAGE).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    stream.write_all(&length.to_be_bytes()).await?;
+    stream.write_all(&bytes).await?;
+    stream.flush().await
+}
+
+pub(crate) async fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await?;
+    let length = u32::from_be_bytes(length);
+    if length > MAX_MESSAGE {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = Vec::new();
+    stream.take(u64::from(length)).read_to_end(&mut bytes).await?;
+    from_canonical(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

@@ -1,0 +1,376 @@
+//! What a node holds, in one place and behind one lock: vault, keys, ledgers and what can be read of them, contacts, sessions.
+//!
+//! Nothing here waits for the network. Whoever holds the lock may write to disk, because nothing may be sent before it is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chartmesh_exchange::{Me, Replica};
+use chartmesh_identity::{
+    AuthorKey, BlobHash, Card, Contact, EntryHash, Kind, LaneId, LedgerId, PartyKey, Signed, Verified, from_canonical, to_canonical,
+};
+use chartmesh_ledger::{Charter, Checkpoint, Entry, Invitation, Ledger, Refusal, Seed};
+use chartmesh_sealing::Identity;
+use chartmesh_vault::{Batch, Bodies, Table, Vault};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::{ApiError, CardInfo},
+    peers::Peers,
+    secrets::Keys,
+    session::Sessions,
+    time,
+    view::View,
+};
+
+/// What this node is to a ledger, besides its own role in it: how it came to hold it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Membership {
+    /// The circle of this node's party.
+    pub(crate) circle: LaneId,
+    /// Opens the circle's bodies.
+    pub(crate) identity: Seed,
+    /// Who serves the ledger, as the invitation said.
+    pub(crate) nodes: Vec<Signed<Card>>,
+}
+
+/// Everything a node holds.
+pub(crate) struct Core {
+    pub(crate) vault: Vault,
+    pub(crate) keys: Keys,
+    pub(crate) replica: Replica,
+    pub(crate) views: BTreeMap<LedgerId, View>,
+    pub(crate) memberships: BTreeMap<LedgerId, Membership>,
+    pub(crate) peers: Peers,
+    /// Documents whose full bytes came from their author, a device or a custodian, or were made here.
+    pub(crate) delivered: BTreeSet<(EntryHash, BlobHash)>,
+    /// Parties that have opened a ledger they were invited to.
+    pub(crate) arrived: BTreeSet<(LedgerId, PartyKey)>,
+    pub(crate) sessions: Sessions,
+    /// Set when memory and disk may differ: nothing is done any more.
+    broken: bool,
+}
+
+const CONTACT: &[u8] = b"contact";
+
+impl Core {
+    /// Reads everything that the vault holds.
+    pub(crate) fn load(vault: Vault) -> Result<Self, ApiError> {
+        let keys = Keys::read(vault.secrets())?;
+        let contact = match vault.get(Table::Settings, CONTACT).map_err(ApiError::failed)? {
+            Some(bytes) => from_canonical(&bytes).map_err(|error| ApiError::failed(format_args!("the stored contact: {error}")))?,
+            None => Contact { endpoints: vec![keys.endpoint_key()], addresses: Vec::new(), relay: None, counter: 1 },
+        };
+        let card = own_card(&keys, contact)?;
+        let me = Me { card, endpoint: keys.endpoint_key(), author: keys.author() };
+        let peers = Peers::load(&vault)?;
+        let mut core = Self {
+            vault,
+            keys,
+            replica: Replica::new(me),
+            views: BTreeMap::new(),
+            memberships: BTreeMap::new(),
+            peers,
+            delivered: BTreeSet::new(),
+            arrived: BTreeSet::new(),
+            sessions: Sessions::default(),
+            broken: false,
+        };
+        core.load_marks()?;
+        for ledger in core.vault.ledgers().map_err(ApiError::failed)? {
+            core.load_ledger(ledger)?;
+        }
+        core.load_checkpoints()?;
+        Ok(core)
+    }
+
+    fn load_marks(&mut self) -> Result<(), ApiError> {
+        for (key, _) in self.vault.scan(Table::Delivered, &[]).map_err(ApiError::failed)? {
+            let halves = key.split_first_chunk::<32>().and_then(|(entry, blob)| Some((*entry, <[u8; 32]>::try_from(blob).ok()?)));
+            let (entry, blob) = halves.ok_or_else(|| ApiError::failed("a stored delivery mark has no known form"))?;
+            self.delivered.insert((EntryHash::new(entry), BlobHash::new(blob)));
+        }
+        for (key, _) in self.vault.scan(Table::Pending, &[]).map_err(ApiError::failed)? {
+            let halves = key.split_first_chunk::<32>().and_then(|(ledger, party)| Some((*ledger, <[u8; 32]>::try_from(party).ok()?)));
+            let (ledger, party) = halves.ok_or_else(|| ApiError::failed("a stored arrival has no known form"))?;
+            self.arrived.insert((LedgerId::new(ledger), PartyKey::new(party)));
+        }
+        Ok(())
+    }
+
+    /// Reads a ledger anew from disk.
+    pub(crate) fn reload(&mut self, id: LedgerId) -> Result<(), ApiError> {
+        self.load_ledger(id)
+    }
+
+    fn load_ledger(&mut self, id: LedgerId) -> Result<(), ApiError> {
+        let wrong = |error: &dyn std::fmt::Display| ApiError::failed(format_args!("the stored ledger {}: {error}", id.short()));
+        let stored = self.vault.load_ledger(&id, Bodies::Read).map_err(|error| wrong(&error))?;
+        let mut charters = stored.charters.into_iter();
+        let genesis = charters.next().ok_or_else(|| wrong(&"it has no charter"))?;
+        let mut ledger = Ledger::begin(genesis).map_err(|error| wrong(&error))?;
+        for charter in charters {
+            ledger.add_charter(charter).map_err(|error| wrong(&error))?;
+        }
+        let mut certs = chartmesh_ledger::CertCache::new();
+        let mut entries = Vec::with_capacity(stored.entries.len());
+        for raw in stored.entries {
+            entries.push(Entry::read_with(raw, &mut certs).map_err(|error| wrong(&error))?);
+        }
+        let outcome = ledger.add_all(entries);
+        if let Some((entry, why)) = outcome.refused.first() {
+            return Err(wrong(&format_args!("entry {}: {why}", entry.short())));
+        }
+        if let Some(bytes) = self.vault.get(Table::Ledgers, id.as_bytes()).map_err(ApiError::failed)? {
+            let membership: Membership = from_canonical(&bytes).map_err(|error| wrong(&error))?;
+            self.memberships.insert(id, membership);
+        }
+        self.replica.ledgers.insert(id, ledger);
+        self.open_view(id);
+        Ok(())
+    }
+
+    fn load_checkpoints(&mut self) -> Result<(), ApiError> {
+        for (_, bytes) in self.vault.scan(Table::Checkpoints, &[]).map_err(ApiError::failed)? {
+            let signed = Signed::<Checkpoint>::from_bytes(bytes.to_vec());
+            let checkpoint = signed.verify().map_err(|error| ApiError::failed(format_args!("a stored checkpoint: {error}")))?;
+            self.replica.hear(checkpoint);
+        }
+        Ok(())
+    }
+
+    /// Reads a ledger anew with the identities at hand.
+    pub(crate) fn open_view(&mut self, id: LedgerId) {
+        let Some(ledger) = self.replica.ledgers.get(&id) else { return };
+        let mut view = match (&self.keys.patient, self.memberships.get(&id)) {
+            (Some(patient), _) if patient.ledger == id => View::owner(patient.keyring.share(), ledger),
+            (_, Some(member)) => View::party(self.keys.party(), member.circle, Identity::from_seed(member.identity.expose())),
+            _ => View::default(),
+        };
+        let all: Vec<EntryHash> = ledger.lanes().flat_map(|lane| ledger.entries(lane)).map(Entry::hash).collect();
+        view.read(ledger, all);
+        self.views.insert(id, view);
+    }
+
+    /// Says no once memory and disk may differ.
+    pub(crate) fn check(&self) -> Result<(), ApiError> {
+        if self.broken {
+            return Err(ApiError::failed("this node could not write to its disk and has stopped changing anything")
+                .advise("make room on the disk or mend it, then start the program again"));
+        }
+        Ok(())
+    }
+
+    /// Notes that memory and disk may differ.
+    pub(crate) fn break_off(&mut self, error: impl std::fmt::Display) -> ApiError {
+        self.broken = true;
+        ApiError::failed(format_args!("could not write to the vault: {error}"))
+    }
+
+    /// A ledger that is held.
+    pub(crate) fn ledger(&self, id: &LedgerId) -> Result<&Ledger, ApiError> {
+        self.replica.ledgers.get(id).ok_or_else(|| ApiError::failed(format_args!("no ledger {} is held here", id.short())))
+    }
+
+    /// A ledger and what can be read of it.
+    pub(crate) fn open(&self, id: &LedgerId) -> Result<(&Ledger, &View), ApiError> {
+        let view = self.views.get(id).ok_or_else(|| ApiError::failed(format_args!("no ledger {} is held here", id.short())))?;
+        Ok((self.ledger(id)?, view))
+    }
+
+    /// The patient's own ledger.
+    pub(crate) fn own_ledger(&self) -> Result<LedgerId, ApiError> {
+        self.keys.patient.as_ref().map(|patient| patient.ledger).ok_or_else(|| {
+            ApiError::refused(format_args!("this is the home of a {}, and only a patient decides about consent", self.keys.kind))
+                .advise("use the patient's home with --home")
+        })
+    }
+
+    /// Whether this node acts for the patient of that ledger.
+    pub(crate) fn is_owner(&self, id: &LedgerId) -> bool {
+        self.keys.patient.as_ref().is_some_and(|patient| patient.ledger == *id)
+    }
+
+    /// The name of the patient of a ledger, as far as it is known.
+    pub(crate) fn patient_name(&self, id: &LedgerId) -> String {
+        if self.is_owner(id) {
+            return self.keys.name.clone();
+        }
+        let devices = self.replica.ledgers.get(id).into_iter().flat_map(|ledger| &ledger.charter().devices);
+        let known = devices.filter_map(|device| self.peers.get(&device.party)).map(|peer| peer.name().to_owned()).next();
+        let invited = || {
+            let cards = self.memberships.get(id)?.nodes.iter().filter_map(|card| card.clone().verify().ok());
+            cards.filter(|card| card.profile.kind == Kind::Patient).map(|card| card.profile.name.clone()).next()
+        };
+        known.or_else(invited).unwrap_or_else(|| id.short())
+    }
+
+    /// The ledger that a user means by alias, name or id of a patient; without a word the only one.
+    pub(crate) fn find_patient(&self, word: Option<&str>) -> Result<LedgerId, ApiError> {
+        if let Some(patient) = &self.keys.patient {
+            let own = patient.ledger;
+            return match word {
+                Some(word) if word != own.to_string() && word != self.keys.name => {
+                    Err(ApiError::failed(format_args!("this is {}'s home; no other patient is held here", self.keys.name)))
+                }
+                _ => Ok(own),
+            };
+        }
+        let Some(word) = word else {
+            let mut all = self.replica.ledgers.keys();
+            return match (all.next(), all.next()) {
+                (Some(only), None) => Ok(*only),
+                (None, _) => Err(ApiError::failed("no patient has shared anything with this node yet").advise("ask the patient for a grant, then run `chartmesh sync`")),
+                _ => Err(ApiError::usage("several patients are held here").advise("name one with --patient")),
+            };
+        };
+        let aliased = self.peers.find(word).ok().map(chartmesh_party);
+        let matches = |id: &&LedgerId| {
+            let devices = &self.replica.ledgers[*id].charter().devices;
+            id.to_string() == word || self.patient_name(id) == word || devices.iter().any(|device| Some(device.party) == aliased)
+        };
+        let found: Vec<&LedgerId> = self.replica.ledgers.keys().filter(matches).collect();
+        match found.as_slice() {
+            [one] => Ok(**one),
+            [] => Err(ApiError::failed(format_args!("no patient {word:?} is held here")).advise("`chartmesh status` shows what is held; ask the patient for a grant")),
+            _ => Err(ApiError::usage(format_args!("several patients are called {word:?}")).advise("name one by its ledger id")),
+        }
+    }
+
+    /// What somebody who signs entries is called.
+    pub(crate) fn author_name(&self, id: &LedgerId, author: &AuthorKey, party: &PartyKey) -> String {
+        if self.replica.ledgers.get(id).is_some_and(|ledger| ledger.is_device(author)) {
+            return self.patient_name(id);
+        }
+        self.party_name(id, party)
+    }
+
+    /// What a party is called, as far as it is known.
+    pub(crate) fn party_name(&self, id: &LedgerId, party: &PartyKey) -> String {
+        if *party == self.keys.party() {
+            return self.keys.name.clone();
+        }
+        let granted = || self.views.get(id)?.grants.values().find(|grant| grant.party == *party).map(|grant| grant.party_name.clone());
+        self.peers.get(party).map(|peer| peer.name().to_owned()).or_else(granted).unwrap_or_else(|| party.short())
+    }
+
+    /// Takes note that documents are here in full under these Publishes. The caller commits the batch.
+    pub(crate) fn deliver(&mut self, documents: impl IntoIterator<Item = (EntryHash, BlobHash)>, batch: &mut Batch) {
+        for (publish, blob) in documents {
+            if self.delivered.insert((publish, blob)) {
+                batch.put(Table::Delivered, &[&publish.as_bytes()[..], blob.as_bytes()].concat(), Vec::new());
+            }
+        }
+    }
+
+    /// Takes note that a party has opened a ledger that it was invited to.
+    pub(crate) fn arrive(&mut self, ledger: LedgerId, party: PartyKey) -> Result<(), ApiError> {
+        if self.arrived.insert((ledger, party)) {
+            self.vault.put(Table::Pending, &[&ledger.as_bytes()[..], party.as_bytes()].concat(), &[]).map_err(ApiError::failed)?;
+        }
+        Ok(())
+    }
+
+    /// Stores what has come from peers, durably; it is in the replica already.
+    pub(crate) fn persist(&mut self, id: LedgerId, charters: &[Signed<Charter>], entries: &[EntryHash]) -> Result<(), ApiError> {
+        let mut batch = Batch::new();
+        let verified = charters.iter().map(|charter| charter.clone().verify()).collect::<Result<Vec<_>, _>>().map_err(ApiError::failed)?;
+        for charter in &verified {
+            batch.put_charter(&id, charter);
+        }
+        let ledger = self.replica.ledgers.get(&id).ok_or_else(|| ApiError::failed("an unknown ledger"))?;
+        for entry in entries.iter().filter_map(|entry| ledger.get(entry)) {
+            batch.put_entry(entry);
+        }
+        if let Err(error) = self.vault.commit(batch) {
+            return Err(self.break_off(error));
+        }
+        self.refresh(id, entries.iter().copied());
+        Ok(())
+    }
+
+    /// Reads new entries of a ledger.
+    pub(crate) fn refresh(&mut self, id: LedgerId, entries: impl IntoIterator<Item = EntryHash>) {
+        let Some(ledger) = self.replica.ledgers.get(&id) else { return };
+        match self.views.get_mut(&id) {
+            Some(view) => view.read(ledger, entries),
+            None => self.open_view(id),
+        }
+    }
+
+    /// Takes part in a ledger that an invitation tells of. Whether it is new here.
+    pub(crate) fn join(&mut self, invitation: &Invitation) -> Result<bool, ApiError> {
+        let wrong = |error: Refusal| ApiError::failed(format_args!("the invitation's charter: {error}"));
+        let mut charters = invitation.charters.iter().cloned();
+        let genesis = charters.next().ok_or_else(|| ApiError::failed("the invitation has no charter"))?;
+        let mut ledger = Ledger::begin(genesis).map_err(wrong)?;
+        for charter in charters {
+            ledger.add_charter(charter).map_err(wrong)?;
+        }
+        if ledger.id() != invitation.ledger || !ledger.is_active(&invitation.author) {
+            return Err(ApiError::refused("the invitation is not signed by a device of that patient"));
+        }
+        let id = ledger.id();
+        if self.is_owner(&id) {
+            return Ok(false);
+        }
+        let membership = Membership { circle: invitation.circle, identity: Seed::new(*invitation.identity.expose()), nodes: invitation.nodes.clone() };
+        let stored = to_canonical(&membership);
+        let is_new = !self.replica.ledgers.contains_key(&id);
+        if !is_new && self.memberships.get(&id).is_some_and(|held| to_canonical(held) == stored) {
+            return Ok(false);
+        }
+        let mut batch = Batch::new();
+        let held = self.replica.ledgers.entry(id).or_insert(ledger);
+        for charter in &invitation.charters {
+            let _ = held.add_charter(charter.clone()).map_err(wrong)?;
+            batch.put_charter(&id, &charter.clone().verify().map_err(ApiError::failed)?);
+        }
+        batch.put(Table::Ledgers, id.as_bytes(), stored);
+        if let Err(error) = self.vault.commit(batch) {
+            return Err(self.break_off(error));
+        }
+        self.memberships.insert(id, membership);
+        self.open_view(id);
+        Ok(is_new)
+    }
+
+    /// Own card, with these addresses.
+    pub(crate) fn set_contact(&mut self, addresses: Vec<String>, relay: Option<String>) -> Result<(), ApiError> {
+        let held = &self.replica.me.card.contact;
+        let endpoints = vec![self.keys.endpoint_key()];
+        if held.addresses == addresses && held.relay == relay && held.endpoints == endpoints {
+            return Ok(());
+        }
+        let counter = held.counter.saturating_add(1).max(u64::try_from(time::now()).unwrap_or_default());
+        let contact = Contact { endpoints, addresses, relay, counter };
+        self.vault.put(Table::Settings, CONTACT, &to_canonical(&contact)).map_err(ApiError::failed)?;
+        self.replica.me.card = own_card(&self.keys, contact)?;
+        Ok(())
+    }
+
+    /// Own card for the API. Addresses are those where the node runs now.
+    pub(crate) fn card_info(&self) -> CardInfo {
+        let card = &self.replica.me.card;
+        let addresses: Vec<_> = card.contact.addresses.iter().filter_map(|address| address.parse().ok()).collect();
+        let ticket = chartmesh_identity::Ticket { card: card.profile.hash(), endpoint: self.keys.endpoint_key(), addresses };
+        CardInfo {
+            name: self.keys.name.clone(),
+            kind: self.keys.kind.to_string(),
+            ticket: ticket.to_string(),
+            card: card.profile.hash().to_string(),
+            party: self.keys.party().to_string(),
+            endpoint: self.keys.endpoint_key().to_string(),
+            addresses: card.contact.addresses.clone(),
+            ledger: self.keys.patient.as_ref().map(|patient| patient.ledger),
+            signed: card.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
+
+fn chartmesh_party(peer: &crate::peers::Peer) -> PartyKey {
+    peer.party()
+}
+
+fn own_card(keys: &Keys, contact: Contact) -> Result<Verified<Card>, ApiError> {
+    Card { profile: keys.profile(), contact }.sign(&keys.signing).map_err(ApiError::usage)
+}

@@ -1,0 +1,550 @@
+//! What a patient's device owes and does: epochs, envelopes, bars, documents filed from the inbox or sealed anew, single documents for finer terms. Derived from state, so that
+//! no message can be withheld to prevent it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use chartmesh_consent::{Coverage, PermitScope, Request, Scope, coverage, decide_scope, select};
+use chartmesh_exchange::Event;
+use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, Signed, to_canonical};
+use chartmesh_ledger::{Action, Checkpoint, Duty, EnvelopeBody, EpochBody, KeyBody, LaneKey, Peer, Seed, Wanted, admit_hash, duties, lanes_for};
+use chartmesh_records::{Compartment, read_bundle, write_bundle};
+use chartmesh_sealing::{FileKey, Identity, Key, file_key};
+use chartmesh_vault::Table;
+use serde_bytes::ByteBuf;
+use zeroize::Zeroizing;
+
+use crate::{
+    api::ApiError,
+    consents::party_reference,
+    core::Core,
+    grants::{AccessParts, compartment_key, document_key, write_key},
+    manifest::Manifest,
+    node::Node,
+    publish::{Outgoing, publish},
+    time,
+    view::Document,
+    write::{Parts, Writer, seal_body},
+};
+
+/// How often a device looks at its clock.
+const TICK: Duration = Duration::from_secs(30);
+/// A checkpoint older than this is renewed, in seconds.
+const CHECKPOINT_AGE: i64 = 60;
+/// Rounds after which something is wrong.
+const MOST_ROUNDS: usize = 64;
+
+pub(crate) async fn steward(node: Node) {
+    loop {
+        if let Err(error) = node.tend().await {
+            tracing::warn!(%error, "a duty could not be done");
+        }
+        tokio::select! {
+            () = node.0.signals.duties.notified() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+/// Documents of a grant's catalogs that finer terms let it have, and how.
+struct Share {
+    grant: GrantId,
+    publish: EntryHash,
+    manifest: Manifest,
+    lane: LaneId,
+    /// Positions of the resources that are covered; all of them if none is left out.
+    covered: Vec<usize>,
+}
+
+impl Node {
+    /// Does everything that this node owes.
+    pub(crate) async fn tend(&self) -> Result<(), ApiError> {
+        let Some(id) = self.with(|core| core.keys.patient.as_ref().map(|patient| patient.ledger)) else {
+            return self.with(Core::confirm_revocations);
+        };
+        let _one_at_a_time = self.0.changes.lock().await;
+        self.settle(id).await?;
+        self.with(|core| core.checkpoint(&id))
+    }
+
+    /// Does everything that a device of this ledger owes. The caller holds the lock on changes.
+    pub(crate) async fn settle(&self, id: LedgerId) -> Result<(), ApiError> {
+        for _ in 0..MOST_ROUNDS {
+            if self.with(|core| core.perform(&id))? {
+                continue;
+            }
+            if self.file_and_renew(id).await? || self.share_documents(id).await? {
+                continue;
+            }
+            return self.erase(id).await;
+        }
+        Err(ApiError::failed("the device's duties do not come to an end"))
+    }
+
+    /// Files what is in the inbox and seals anew what lies under an epoch that is not used any more. Whether there was any.
+    async fn file_and_renew(&self, id: LedgerId) -> Result<bool, ApiError> {
+        let (publisher, work) = self.with(|core| -> Result<_, ApiError> {
+            let (ledger, view) = core.open(&id)?;
+            let due = |document: &Document<'_>| {
+                let inbox = view.catalog(&Compartment::Inbox) == Some(document.lane);
+                document.state.void.is_none() && (inbox || document.state.stale) && core.delivered.contains(&(document.publish, document.blob()))
+            };
+            let due: Vec<(EntryHash, Manifest)> = view.documents(ledger).into_iter().filter(due).map(|document| (document.publish, document.manifest.clone())).collect();
+            Ok((core.publisher(id), due))
+        })?;
+        if work.is_empty() {
+            return Ok(false);
+        }
+        let compartments: BTreeSet<Compartment> = work.iter().map(|(_, manifest)| manifest.compartment).collect();
+        self.with(|core| core.ensure_catalogs(&id, compartments))?;
+        let mut outgoing = Vec::new();
+        let mut done = Vec::new();
+        for (publish, manifest) in work {
+            // A document that does not open stays where it is, quarantined, for the patient to see.
+            let Ok(opened) = self.open_document(&id, &publish, &manifest.blob).await else { continue };
+            let Some(place) = self.with(|core| core.place(&id, &manifest.compartment))? else { continue };
+            let origin = Some((opened.header.origin.clone(), manifest.clone()));
+            let extract_of = manifest.extract_of;
+            outgoing.push(Outgoing { place, compartment: manifest.compartment, content: opened.content, resources: manifest.resources, origin, extract_of });
+            done.push((publish, manifest.blob));
+        }
+        if done.is_empty() {
+            return Ok(false);
+        }
+        let stored = self.seal_and_store(publisher, outgoing).await?;
+        self.with(|core| {
+            let mut withdrawals: BTreeMap<(LaneId, EntryHash), Vec<BlobHash>> = BTreeMap::new();
+            for (entry, blob) in done {
+                let lane = core.ledger(&id)?.get(&entry).map(|entry| entry.header.lane).ok_or_else(|| ApiError::failed("an unknown entry"))?;
+                withdrawals.entry((lane, entry)).or_default().push(blob);
+            }
+            let mut writer = Writer::new(core, id)?;
+            publish(&mut writer, stored)?;
+            for ((lane, publish), documents) in withdrawals {
+                writer.entry(lane, Action::Withdraw { publish, documents, erase: true }, Parts::default())?;
+            }
+            writer.commit()
+        })?;
+        Ok(true)
+    }
+
+    /// Hands over single documents under terms finer than a compartment; where a document is covered in part, an extract of it is published first. Whether there was any.
+    async fn share_documents(&self, id: LedgerId) -> Result<bool, ApiError> {
+        let shares = self.with(|core| core.shares(&id))?;
+        let (whole, parts): (Vec<Share>, Vec<Share>) = shares.into_iter().partition(|share| share.covered.len() == share.manifest.resources.len());
+        if !parts.is_empty() {
+            self.extract(id, parts).await?;
+            return Ok(true);
+        }
+        if whole.is_empty() {
+            return Ok(false);
+        }
+        let mut keys: BTreeMap<(EntryHash, BlobHash), FileKey> = BTreeMap::new();
+        for share in &whole {
+            let place = (share.publish, share.manifest.blob);
+            if let std::collections::btree_map::Entry::Vacant(vacant) = keys.entry(place) {
+                vacant.insert(self.file_key(&id, &place.0, &place.1).await?);
+            }
+        }
+        self.with(|core| core.hand_over_documents(&id, &whole, &keys))?;
+        Ok(true)
+    }
+
+    async fn extract(&self, id: LedgerId, parts: Vec<Share>) -> Result<(), ApiError> {
+        let publisher = self.with(|core| core.publisher(id));
+        let mut made: BTreeSet<(BlobHash, Vec<usize>)> = BTreeSet::new();
+        let mut outgoing = Vec::new();
+        for share in parts {
+            if !made.insert((share.manifest.blob, share.covered.clone())) {
+                continue;
+            }
+            let opened = self.open_document(&id, &share.publish, &share.manifest.blob).await?;
+            let resources = read_bundle(&opened.content).map_err(ApiError::failed)?;
+            let covered: Vec<_> = share.covered.iter().filter_map(|index| Some((share.manifest.resources.get(*index)?, resources.get(*index)?.as_slice()))).collect();
+            let compartment = share.manifest.compartment;
+            let place = self.with(|core| core.place(&id, &compartment))?.ok_or_else(|| ApiError::failed(format_args!("{compartment} has no usable epoch")))?;
+            outgoing.push(Outgoing {
+                place,
+                compartment,
+                content: Zeroizing::new(write_bundle(&compartment, &covered)),
+                resources: covered.iter().map(|(facts, _)| (*facts).clone()).collect(),
+                origin: None,
+                extract_of: Some(share.manifest.blob),
+            });
+        }
+        let stored = self.seal_and_store(publisher, outgoing).await?;
+        self.with(|core| {
+            let mut writer = Writer::new(core, id)?;
+            publish(&mut writer, stored)?;
+            writer.commit()
+        })?;
+        Ok(())
+    }
+
+    /// Deletes ciphertext that was withdrawn for good.
+    pub(crate) async fn erase(&self, id: LedgerId) -> Result<(), ApiError> {
+        let gone: Vec<BlobHash> = self.with(|core| {
+            let Ok(ledger) = core.ledger(&id) else { return Vec::new() };
+            let erased = ledger.lanes().flat_map(|lane| ledger.lane(lane).publishes.values()).flat_map(|publish| &publish.withdrawn);
+            erased.filter(|(_, erase)| **erase).map(|(blob, _)| *blob).collect()
+        });
+        let mut here = Vec::new();
+        for blob in gone {
+            if self.0.blobs.has(&blob).await {
+                here.push(blob);
+            }
+        }
+        if here.is_empty() { Ok(()) } else { self.0.blobs.delete(&here).await.map_err(ApiError::failed) }
+    }
+
+    async fn file_key(&self, id: &LedgerId, publish: &EntryHash, blob: &BlobHash) -> Result<FileKey, ApiError> {
+        let bytes = self.blob(blob).await?;
+        self.with(|core| {
+            let (ledger, view) = core.open(id)?;
+            let documents = view.documents(ledger);
+            let document = documents.iter().find(|document| document.publish == *publish && document.blob() == *blob);
+            match document.map(|document| document.key) {
+                Some(Key::Identity(identity)) => file_key(&bytes, identity).map_err(ApiError::failed),
+                Some(Key::File(key)) => Ok(FileKey::new(*key.expose())),
+                None => Err(ApiError::failed(format_args!("document {} cannot be opened here", blob.short()))),
+            }
+        })
+    }
+}
+
+impl Core {
+    /// What devices of the patient want, from the terms of all grants.
+    fn wanted(&self, id: &LedgerId) -> Result<Wanted, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let secret = &self.keys.patient.as_ref().ok_or_else(|| ApiError::refused("only a patient's device"))?.keyring_secret;
+        let mut wanted = Wanted { catalogs: view.catalogs().map(|(lane, _)| lane).collect(), ..Wanted::default() };
+        for (grant, open) in &view.grants {
+            let Some(state) = ledger.lane(&open.circle).grants.get(grant) else { continue };
+            let had: BTreeSet<LaneId> = state
+                .envelopes
+                .iter()
+                .flat_map(|envelope| envelope.catalogs.iter().copied().chain(envelope.epochs.iter().filter_map(|epoch| ledger.get(epoch).map(|entry| entry.header.lane))))
+                .collect();
+            let mut access = BTreeMap::new();
+            for (lane, compartment) in view.catalogs() {
+                let reads = coverage(&open.terms, *compartment) == Coverage::Whole;
+                let writes = open.terms.write && (reads || *compartment == Compartment::Inbox);
+                if (reads || writes) && (state.revoked.is_none() || had.contains(&lane)) {
+                    let id = chartmesh_identity::AccessId::derive(secret.expose(), grant, &lane);
+                    access.insert(lane, chartmesh_ledger::Access { id, reads, writes });
+                }
+            }
+            wanted.access.insert(*grant, access);
+        }
+        Ok(wanted)
+    }
+
+    /// Does what needs no document: revokes, bars, epochs, admits, envelopes. Whether there was any.
+    fn perform(&mut self, id: &LedgerId) -> Result<bool, ApiError> {
+        let wanted = self.wanted(id)?;
+        let now = time::now();
+        let owed: Vec<Duty> = duties(self.ledger(id)?, &wanted, now).into_iter().filter(|duty| !matches!(duty, Duty::Reseal { .. })).collect();
+        let doors = self.owed_doors(id, &wanted, now)?;
+        if owed.is_empty() && doors.is_empty() {
+            return Ok(false);
+        }
+        // Taking away comes first and alone: what is given depends on it.
+        let taking = owed.iter().any(|duty| matches!(duty, Duty::Expire { .. } | Duty::Bar { .. }));
+        let renewing = owed.iter().any(|duty| matches!(duty, Duty::Epoch { .. }));
+        let mut writer = Writer::new(self, *id)?;
+        let mut keys = Vec::new();
+        let mut envelopes: BTreeMap<GrantId, BTreeMap<LaneId, EntryHash>> = BTreeMap::new();
+        for duty in owed {
+            match duty {
+                Duty::Expire { grant, circle } => {
+                    let fence = writer.core.ledger(id)?.fence(&circle);
+                    writer.entry(circle, Action::Revoke { grant, fence }, Parts::default())?;
+                }
+                Duty::Bar { catalog, id: access, .. } => {
+                    let fence = writer.core.ledger(id)?.fence(&catalog);
+                    writer.entry(catalog, Action::Bar { id: access, fence }, Parts::default())?;
+                }
+                Duty::Epoch { catalog } if !taking => keys.push(renew(&mut writer, id, catalog)?),
+                Duty::Admit { grant, catalog, id: access } if !taking && !renewing => {
+                    let (_, view) = writer.core.open(id)?;
+                    let party = view.grants.get(&grant).map(|grant| grant.party).ok_or_else(|| ApiError::failed("an unknown grant"))?;
+                    let salt = writer.core.salt(&access)?;
+                    writer.entry(catalog, Action::Admit { id: access, party: admit_hash(&salt, &party) }, Parts::default())?;
+                }
+                Duty::Envelope { grant, catalog, epoch, .. } if !taking && !renewing => {
+                    envelopes.entry(grant).or_default().insert(catalog, epoch);
+                }
+                Duty::Epoch { .. } | Duty::Admit { .. } | Duty::Envelope { .. } | Duty::Reseal { .. } => {}
+            }
+        }
+        if !taking && !renewing {
+            for (grant, lanes) in doors {
+                let of_grant = envelopes.entry(grant).or_default();
+                for (lane, epoch) in lanes {
+                    of_grant.insert(lane, epoch);
+                }
+            }
+            for (grant, lanes) in envelopes {
+                envelope(&mut writer, id, &wanted, grant, &lanes)?;
+            }
+        }
+        store_keys(&mut writer, id, keys)?;
+        writer.commit()?;
+        Ok(true)
+    }
+
+    /// Catalogs that a live grant may write and has not been told how.
+    fn owed_doors(&self, id: &LedgerId, wanted: &Wanted, now: i64) -> Result<BTreeMap<GrantId, BTreeMap<LaneId, EntryHash>>, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let mut doors: BTreeMap<GrantId, BTreeMap<LaneId, EntryHash>> = BTreeMap::new();
+        for (grant, access) in &wanted.access {
+            let Some(state) = view.grants.get(grant).and_then(|open| ledger.lane(&open.circle).grants.get(grant)).filter(|state| state.is_live(now)) else { continue };
+            for (lane, _) in access.iter().filter(|(_, access)| access.writes) {
+                let told = state.envelopes.iter().any(|envelope| envelope.catalogs.contains(lane));
+                if let Some(epoch) = ledger.lane(lane).usable.filter(|_| !told) {
+                    doors.entry(*grant).or_default().insert(*lane, epoch);
+                }
+            }
+        }
+        Ok(doors)
+    }
+
+    /// What an Admit is salted with: the same on every device.
+    pub(crate) fn salt(&self, access: &chartmesh_identity::AccessId) -> Result<[u8; 16], ApiError> {
+        let secret = &self.keys.patient.as_ref().ok_or_else(|| ApiError::refused("only a patient's device"))?.keyring_secret;
+        let whole = LaneId::derive(secret.expose(), &[&b"salt"[..], access.as_bytes()].concat());
+        let mut salt = [0; 16];
+        salt.copy_from_slice(&whole.as_bytes()[..16]);
+        Ok(salt)
+    }
+
+    /// Makes catalogs for compartments that have none yet.
+    pub(crate) fn ensure_catalogs(&mut self, id: &LedgerId, compartments: impl IntoIterator<Item = Compartment>) -> Result<(), ApiError> {
+        let (_, view) = self.open(id)?;
+        let secret = &self.keys.patient.as_ref().ok_or_else(|| ApiError::refused("only a patient's device makes catalogs"))?.keyring_secret;
+        let missing: BTreeMap<LaneId, Compartment> = compartments
+            .into_iter()
+            .filter(|compartment| view.catalog(compartment).is_none())
+            .map(|compartment| (LaneId::derive(secret.expose(), format!("catalog/{compartment}").as_bytes()), compartment))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut writer = Writer::new(self, *id)?;
+        let mut keys = Vec::new();
+        for (lane, compartment) in missing {
+            keys.push(new_epoch(&mut writer, id, lane, compartment.to_string())?);
+        }
+        store_keys(&mut writer, id, keys)?;
+        writer.commit()?;
+        Ok(())
+    }
+
+    /// Documents that live grants with finer terms are owed.
+    fn shares(&self, id: &LedgerId) -> Result<Vec<Share>, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let now = time::now();
+        let documents = view.documents(ledger);
+        let mut shares = Vec::new();
+        for (grant, open) in &view.grants {
+            let Some(state) = ledger.lane(&open.circle).grants.get(grant).filter(|state| state.is_live(now)) else { continue };
+            let given: BTreeSet<(EntryHash, BlobHash)> = state.envelopes.iter().flat_map(|envelope| envelope.documents.iter().copied()).collect();
+            let request = read_request(id, &party_reference(&open.party), &open.terms, now);
+            let partial: BTreeSet<LaneId> = view.catalogs().filter(|(_, compartment)| coverage(&open.terms, **compartment) == Coverage::Partial).map(|(lane, _)| lane).collect();
+            let live = documents.iter().filter(|document| partial.contains(&document.lane) && document.state.void.is_none());
+            for document in live.filter(|document| document.manifest.extract_of.is_none() && self.delivered.contains(&(document.publish, document.blob()))) {
+                let manifest = document.manifest;
+                let selection = select(&open.terms, &request, manifest.compartment, &manifest.resources);
+                if selection.permitted.is_empty() {
+                    continue;
+                }
+                let whole = selection.permitted.len() == manifest.resources.len();
+                let covered: Vec<_> = selection.permitted.iter().map(|index| manifest.resources[*index].hash).collect();
+                let extract = documents.iter().find(|other| {
+                    other.manifest.extract_of == Some(manifest.blob) && other.state.void.is_none() && other.manifest.resources.iter().map(|facts| facts.hash).eq(covered.iter().copied())
+                });
+                let target = if whole { Some(document) } else { extract };
+                let share = match target {
+                    Some(target) if given.contains(&(target.publish, target.blob())) => continue,
+                    Some(target) => Share {
+                        grant: *grant,
+                        publish: target.publish,
+                        manifest: target.manifest.clone(),
+                        lane: target.lane,
+                        covered: (0..target.manifest.resources.len()).collect(),
+                    },
+                    None => Share { grant: *grant, publish: document.publish, manifest: manifest.clone(), lane: document.lane, covered: selection.permitted },
+                };
+                shares.push(share);
+            }
+        }
+        Ok(shares)
+    }
+
+    fn hand_over_documents(&mut self, id: &LedgerId, shares: &[Share], keys: &BTreeMap<(EntryHash, BlobHash), FileKey>) -> Result<(), ApiError> {
+        let now = time::now();
+        let mut by_grant: BTreeMap<GrantId, Vec<&Share>> = BTreeMap::new();
+        for share in shares {
+            by_grant.entry(share.grant).or_default().push(share);
+        }
+        let mut writer = Writer::new(self, *id)?;
+        for (grant, shares) in by_grant {
+            // An envelope's lists are bounded.
+            for shares in shares.chunks(1024) {
+                let (_, view) = writer.core.open(id)?;
+                let open = view.grants.get(&grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
+                let request = read_request(id, &party_reference(&open.party), &open.terms, now);
+                let mut files = Vec::new();
+                let mut documents = Vec::new();
+                for share in shares {
+                    let place = (share.publish, share.manifest.blob);
+                    let blob = share.manifest.blob.to_string();
+                    let scope = Scope::Document { id: &blob, compartment: share.manifest.compartment, resources: &share.manifest.resources };
+                    let Ok(permit) = decide_scope(&open.terms, &request, scope) else {
+                        tracing::warn!(lane = share.lane.short(), "a document is not covered after all");
+                        continue;
+                    };
+                    let Some(key) = keys.get(&place) else { continue };
+                    files.push(document_key(permit, share.publish, &share.manifest, key)?);
+                    documents.push(place);
+                }
+                let body = EnvelopeBody { catalogs: Vec::new(), files, notices: notices(&open.terms), terms: ByteBuf::from(to_canonical(&open.terms)) };
+                let circle = open.circle;
+                let identity = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?;
+                let body = seal_body(&body, identity.recipient())?;
+                writer.entry(circle, Action::Envelope { grant, epochs: Vec::new(), documents, catalogs: Vec::new() }, Parts::body(body))?;
+            }
+        }
+        writer.commit()?;
+        Ok(())
+    }
+
+    /// Signs checkpoints for circles with live grants, so that custodians go on serving.
+    fn checkpoint(&mut self, id: &LedgerId) -> Result<(), ApiError> {
+        let now = time::now();
+        let (ledger, view) = self.open(id)?;
+        let mut due = Vec::new();
+        let custodians: Vec<_> = ledger.charter().custodians.iter().map(|custodian| custodian.party).collect();
+        if !custodians.is_empty() {
+            for (lane, purpose) in &view.lanes {
+                let crate::view::Purpose::Circle(party) = purpose else { continue };
+                let live = ledger.lane(lane).grants.values().any(|grant| grant.is_live(now));
+                let fresh = self.replica.checkpoints.get(&(*id, *lane)).is_some_and(|held| now - held.time < CHECKPOINT_AGE);
+                if live && !fresh {
+                    let lanes = lanes_for(ledger, &Peer::Party(*party), now, Some(now));
+                    due.push((*lane, lanes.keys().flat_map(|lane| ledger.heads(lane)).collect()));
+                }
+            }
+        }
+        for (lane, heads) in due {
+            let checkpoint = Checkpoint { ledger: *id, lane, author: self.keys.author(), heads, time: now, cosignatures: Vec::new() };
+            let signed = Signed::sign(checkpoint, &self.keys.signing);
+            self.vault.put(Table::Checkpoints, &[&id.as_bytes()[..], lane.as_bytes()].concat(), signed.as_bytes()).map_err(ApiError::failed)?;
+            let sessions: Vec<u64> = self.sessions.met().map(|(id, _, _)| id).collect();
+            self.replica.hear(signed.clone());
+            for session in sessions {
+                self.event(session, Event::Checkpoint(signed.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A party's request to read, for the purpose that its terms name first.
+pub(crate) fn read_request(id: &LedgerId, party: &str, terms: &chartmesh_consent::Terms, now: i64) -> Request {
+    let purpose = terms.purposes().into_iter().next().unwrap_or_else(|| chartmesh_consent::purpose::act_reason(chartmesh_consent::purpose::TREAT));
+    Request::read(id.to_string(), party, purpose, now)
+}
+
+/// The notices that go with what terms disclose.
+pub(crate) fn notices(terms: &chartmesh_consent::Terms) -> Vec<String> {
+    chartmesh_consent::notices(terms).into_iter().map(|notice| format!("{} Scope of the consent: {}", notice.text, notice.scope.join(" "))).collect()
+}
+
+/// A new epoch for every catalog: after a device was lost.
+pub(crate) fn renew_all(core: &mut Core, id: &LedgerId) -> Result<(), ApiError> {
+    let (_, view) = core.open(id)?;
+    let lanes: Vec<LaneId> = view.catalogs().map(|(lane, _)| lane).collect();
+    let mut writer = Writer::new(core, *id)?;
+    let keys = lanes.into_iter().map(|lane| renew(&mut writer, id, lane)).collect::<Result<_, _>>()?;
+    store_keys(&mut writer, id, keys)?;
+    writer.commit()?;
+    Ok(())
+}
+
+/// A new epoch for a catalog whose name is known.
+fn renew(writer: &mut Writer<'_>, id: &LedgerId, lane: LaneId) -> Result<LaneKey, ApiError> {
+    let (_, view) = writer.core.open(id)?;
+    let name = view.catalogs().find(|(catalog, _)| *catalog == lane).map(|(_, compartment)| compartment.to_string());
+    let name = name.ok_or_else(|| ApiError::failed(format_args!("catalog {} is not known here", lane.short())))?;
+    new_epoch(writer, id, lane, name)
+}
+
+/// A new epoch: covers every Bar, supersedes all before it, opens their past.
+fn new_epoch(writer: &mut Writer<'_>, id: &LedgerId, lane: LaneId, purpose: String) -> Result<LaneKey, ApiError> {
+    let identity = Identity::generate();
+    let (ledger, view) = writer.core.open(id)?;
+    let state = ledger.lane(&lane);
+    let supersedes: Vec<EntryHash> = state.epochs.iter().filter(|(_, epoch)| !epoch.superseded).map(|(entry, _)| *entry).collect();
+    let covers = state.bars.keys().copied().collect();
+    let past = ledger.fence(&lane);
+    let predecessors = supersedes
+        .iter()
+        .filter_map(|epoch| Some(LaneKey { lane, epoch: Some(*epoch), purpose: purpose.clone(), identity: Seed::new(*view.epochs.get(epoch)?.expose_seed()) }))
+        .collect();
+    let body = seal_body(&EpochBody { predecessors }, identity.recipient())?;
+    let action = Action::Epoch { recipient: identity.recipient().clone(), supersedes, covers, past };
+    let epoch = writer.entry(lane, action, Parts::body(body))?;
+    Ok(LaneKey { lane, epoch: Some(epoch), purpose, identity: Seed::new(*identity.expose_seed()) })
+}
+
+/// Puts new identities into the keyring.
+pub(crate) fn store_keys(writer: &mut Writer<'_>, id: &LedgerId, keys: Vec<LaneKey>) -> Result<(), ApiError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let charter = writer.core.ledger(id)?.charter();
+    let (lane, recipient) = (charter.keyring_lane, charter.keyring.clone());
+    let body = seal_body(&KeyBody { keys, keyring: None }, &recipient)?;
+    writer.entry(lane, Action::Key {}, Parts::body(body))?;
+    Ok(())
+}
+
+/// Hands a grant the identities of catalogs that it reads whole, and what it needs to write.
+fn envelope(writer: &mut Writer<'_>, id: &LedgerId, wanted: &Wanted, grant: GrantId, lanes: &BTreeMap<LaneId, EntryHash>) -> Result<(), ApiError> {
+    let now = time::now();
+    let (_, view) = writer.core.open(id)?;
+    let open = view.grants.get(&grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
+    let request = read_request(id, &party_reference(&open.party), &open.terms, now);
+    let access = wanted.access.get(&grant);
+    let (mut epochs, mut catalogs, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    for (lane, epoch) in lanes {
+        let Some(access) = access.and_then(|access| access.get(lane)) else { continue };
+        let Some((_, compartment)) = view.catalogs().find(|(catalog, _)| catalog == lane) else { continue };
+        let salt = if access.writes { Some(writer.core.salt(&access.id)?) } else { None };
+        let parts = AccessParts { lane: *lane, compartment: *compartment, epoch: *epoch, access: access.id, salt };
+        if access.reads {
+            let permit = decide_scope(&open.terms, &request, Scope::Compartment(*compartment)).map_err(ApiError::refused)?;
+            debug_assert_eq!(permit.scope(), &PermitScope::Compartment(*compartment));
+            let identity = view.epochs.get(epoch).ok_or_else(|| ApiError::failed(format_args!("the identity of {compartment} is missing here")))?;
+            keys.push(compartment_key(permit, parts, identity)?);
+            epochs.push(*epoch);
+        } else {
+            keys.push(write_key(parts));
+        }
+        if access.writes {
+            catalogs.push(*lane);
+        }
+    }
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let body = EnvelopeBody { catalogs: keys, files: Vec::new(), notices: notices(&open.terms), terms: ByteBuf::from(to_canonical(&open.terms)) };
+    let circle = open.circle;
+    let identity = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?;
+    let body = seal_body(&body, identity.recipient())?;
+    writer.entry(circle, Action::Envelope { grant, epochs, documents: Vec::new(), catalogs }, Parts::body(body))?;
+    Ok(())
+}

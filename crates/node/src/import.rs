@@ -1,0 +1,218 @@
+//! Import: files become documents of the patient's ledger. A patient imports its own; a provider publishes for a patient who let it write.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use chartmesh_identity::LedgerId;
+use chartmesh_ledger::Use;
+use chartmesh_records::{Compartment, Draft, Import, Input, Resource, Typed, import, write_bundle};
+use chartmesh_vault::Table;
+use zeroize::Zeroizing;
+
+use crate::{
+    api::{ApiError, ImportInfo, RefusedInfo},
+    core::Core,
+    node::Node,
+    publish::{Outgoing, Place, publish},
+    write::Writer,
+};
+
+/// Deepest nesting of directories that is walked.
+const MAX_NESTING: usize = 32;
+
+impl Node {
+    /// Imports files and directories.
+    pub(crate) async fn import(&self, paths: Vec<PathBuf>, patient: Option<&str>) -> Result<ImportInfo, ApiError> {
+        let id = self.with(|core| -> Result<_, ApiError> {
+            core.check()?;
+            if core.keys.patient.is_none() && patient.is_none() {
+                return Err(ApiError::usage(format_args!("a {} publishes for a patient", core.keys.kind)).advise("name the patient with --for"));
+            }
+            core.find_patient(patient)
+        })?;
+        let (files, read) = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
+            let files = collect(&paths)?;
+            let count = files.len() as u64;
+            Ok((count, read(files)?))
+        })
+        .await
+        .map_err(|_| ApiError::failed("reading was cut short"))??;
+        let _one_at_a_time = self.0.changes.lock().await;
+        self.publish_import(id, files, read).await
+    }
+
+    async fn publish_import(&self, id: LedgerId, files: u64, read: Import) -> Result<ImportInfo, ApiError> {
+        let mut info = ImportInfo { files, resources: read.resources as u64, ..ImportInfo::default() };
+        info.refused = read.refused.into_iter().map(|refused| RefusedInfo { position: format!("{}: {}", refused.input, refused.position), reason: refused.reason }).collect();
+        let marked = read.drafts.iter().flat_map(|draft| &draft.resources).filter(|resource| resource.facts.typed != Typed::Ok);
+        info.marked = marked.map(|resource| (resource.facts.key(), resource.facts.hash)).collect::<BTreeSet<_>>().len() as u64;
+        let (fresh, unchanged) = self.with(|core| core.sift(&id, read.drafts))?;
+        info.unchanged = unchanged;
+        let compartments: BTreeSet<Compartment> = fresh.iter().map(|draft| draft.compartment).collect();
+        let (publisher, places) = self.with(|core| -> Result<_, ApiError> {
+            if core.is_owner(&id) {
+                core.ensure_catalogs(&id, compartments.iter().copied())?;
+            }
+            let places = compartments.iter().map(|compartment| Ok((*compartment, core.writing_place(&id, compartment)?))).collect::<Result<BTreeMap<_, _>, ApiError>>()?;
+            Ok((core.publisher(id), places))
+        })?;
+        let mut published = BTreeSet::new();
+        let mut marks = Vec::new();
+        let mut outgoing = Vec::with_capacity(fresh.len());
+        for draft in fresh {
+            let Some(place) = places.get(&draft.compartment).cloned() else { continue };
+            published.extend(draft.resources.iter().map(|resource| (resource.facts.key(), resource.facts.hash)));
+            marks.extend(draft.resources.iter().map(|resource| (draft.compartment, resource.facts.key(), resource.facts.hash)));
+            *info.compartments.entry(draft.compartment.to_string()).or_default() += 1;
+            outgoing.push(seal_later(place, draft));
+        }
+        info.documents = outgoing.len() as u64;
+        info.published = published.len() as u64;
+        if outgoing.is_empty() {
+            return Ok(info);
+        }
+        let stored = self.seal_and_store(publisher, outgoing).await?;
+        self.with(|core| {
+            let notes: Vec<_> = if core.is_owner(&id) { Vec::new() } else { marks.iter().map(|(compartment, key, hash)| core.note(&id, compartment, key, hash)).collect() };
+            let mut writer = Writer::new(core, id)?;
+            publish(&mut writer, stored)?;
+            for note in notes {
+                writer.batch().put(Table::Documents, &note, Vec::new());
+            }
+            writer.commit()
+        })?;
+        if self.with(|core| core.is_owner(&id)) {
+            self.settle(id).await?;
+        }
+        Ok(info)
+    }
+}
+
+fn seal_later(place: Place, draft: Draft) -> Outgoing {
+    let resources: Vec<_> = draft.resources.iter().map(|resource| (&resource.facts, resource.bytes.as_slice())).collect();
+    let content = Zeroizing::new(write_bundle(&draft.compartment, &resources));
+    let facts = draft.resources.into_iter().map(|resource: Resource| resource.facts).collect();
+    Outgoing { place, compartment: draft.compartment, content, resources: facts, origin: None, extract_of: None }
+}
+
+impl Core {
+    /// Leaves out what is published already in the same compartment, byte for byte. How many different resources that were.
+    fn sift(&self, id: &LedgerId, drafts: Vec<Draft>) -> Result<(Vec<Draft>, u64), ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let owner = self.is_owner(id);
+        let known: BTreeSet<_> = view
+            .documents(ledger)
+            .into_iter()
+            .filter(|document| owner && document.state.void.is_none() && document.manifest.extract_of.is_none())
+            .flat_map(|document| document.manifest.resources.iter().map(move |facts| (document.manifest.compartment, facts.key(), facts.hash)))
+            .collect();
+        let mut unchanged = BTreeSet::new();
+        let mut fresh_keys = BTreeSet::new();
+        let mut fresh = Vec::new();
+        for mut draft in drafts {
+            let compartment = draft.compartment;
+            let mut kept = Vec::new();
+            for resource in draft.resources {
+                let key = (compartment, resource.facts.key(), resource.facts.hash);
+                let noted = !owner && self.vault.get(Table::Documents, &self.note(id, &key.0, &key.1, &key.2)).map_err(ApiError::failed)?.is_some();
+                if noted || known.contains(&key) {
+                    unchanged.insert((key.1, key.2));
+                } else {
+                    fresh_keys.insert((key.1, key.2));
+                    kept.push(resource);
+                }
+            }
+            if !kept.is_empty() {
+                draft.resources = kept;
+                fresh.push(draft);
+            }
+        }
+        Ok((fresh, unchanged.difference(&fresh_keys).count() as u64))
+    }
+
+    /// The name under which a provider remembers what it has published and may not be able to read.
+    fn note(&self, id: &LedgerId, compartment: &Compartment, key: &chartmesh_records::ResourceKey, hash: &[u8; 32]) -> Vec<u8> {
+        let name = chartmesh_identity::to_canonical(&(id, compartment.to_string(), key, serde_bytes::Bytes::new(hash)));
+        self.vault.hide(Table::Documents, &name).to_vec()
+    }
+
+    /// Where this node puts documents of a compartment: its catalog where it may write there, else the inbox.
+    fn writing_place(&self, id: &LedgerId, compartment: &Compartment) -> Result<Place, ApiError> {
+        if self.is_owner(id) {
+            return self.place(id, compartment)?.ok_or_else(|| ApiError::failed(format_args!("{compartment} has no usable epoch")));
+        }
+        for wanted in [*compartment, Compartment::Inbox] {
+            if let Some(place) = self.admitted_place(id, &wanted)? {
+                return Ok(place);
+            }
+        }
+        Err(ApiError::refused(format_args!("{} has not let this node write", self.patient_name(id))).advise("ask the patient for a grant with --write, then run `chartmesh sync`"))
+    }
+
+    fn admitted_place(&self, id: &LedgerId, compartment: &Compartment) -> Result<Option<Place>, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let Some(lane) = view.catalog(compartment) else { return Ok(None) };
+        let state = ledger.lane(&lane);
+        let now = crate::time::now();
+        let admitted = view.writes.get(&lane).into_iter().flatten().find(|access| {
+            let live = view.grants.get(&access.grant).and_then(|open| ledger.lane(&open.circle).grants.get(&access.grant)).is_some_and(|grant| grant.is_live(now));
+            live && state.admits.contains_key(&access.id) && !state.bars.contains_key(&access.id)
+        });
+        let (Some(access), Some((epoch, recipient))) = (admitted, state.usable_epoch()) else { return Ok(None) };
+        let uses = Some(Use::Admit { id: access.id, salt: access.salt });
+        Ok(Some(Place { lane, compartment: *compartment, epoch, recipient: recipient.clone(), uses }))
+    }
+}
+
+/// Files to read, in the order of their names. Directories are walked for `.json` and `.ndjson`.
+fn collect(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ApiError> {
+    let mut files = Vec::new();
+    for path in paths {
+        walk(path, 0, true, &mut files)?;
+    }
+    if files.is_empty() {
+        return Err(ApiError::failed("there is no .json or .ndjson file to import"));
+    }
+    Ok(files)
+}
+
+fn walk(path: &Path, depth: usize, named: bool, files: &mut Vec<PathBuf>) -> Result<(), ApiError> {
+    let wrong = |error: std::io::Error| ApiError::failed(format_args!("{}: {error}", path.display()));
+    let kind = std::fs::metadata(path).map_err(wrong)?;
+    if kind.is_dir() {
+        if depth == MAX_NESTING {
+            return Err(ApiError::failed(format_args!("{}: nested too deeply", path.display())));
+        }
+        let mut inside = std::fs::read_dir(path).map_err(wrong)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        inside.sort();
+        return inside.iter().try_for_each(|path| walk(path, depth + 1, false, files));
+    }
+    let fhir = path.extension().is_some_and(|extension| extension == "json" || extension == "ndjson" || extension == "jsonl");
+    if named || fhir {
+        files.push(path.to_owned());
+    }
+    Ok(())
+}
+
+/// Reads the files one after the other; what cannot be read ends the import before anything of it is written.
+fn read(files: Vec<PathBuf>) -> Result<Import, ApiError> {
+    let mut failed = None;
+    let inputs = files.into_iter().map_while(|path| match std::fs::read(&path) {
+        Ok(bytes) => {
+            let name = path.file_name().map_or_else(|| "input".to_owned(), |name| name.to_string_lossy().into_owned());
+            let lines = path.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl");
+            Some(if lines { Input::lines(name, bytes) } else { Input::new(name, bytes) })
+        }
+        Err(error) => {
+            failed = Some(ApiError::failed(format_args!("{}: {error}", path.display())));
+            None
+        }
+    });
+    let read = import(inputs).map_err(|error| ApiError::failed(error).advise("nothing was imported; mend or leave out that file"));
+    match failed {
+        Some(error) => Err(error),
+        None => read,
+    }
+}

@@ -1,0 +1,295 @@
+//! The blobs of this node: sealed documents in iroh-blobs' file store, usable without any network.
+//!
+//! iroh-blobs owns the threads and the database (`blobs.db`) behind [`Blobs`]; they end with [`Blobs::shutdown`]. Its inbox holds 100 commands and then makes callers wait. Data are files of
+//! their own (`data/HASH.data`), never part of the database, so that a deleted blob's bytes leave no copy in free pages of it.
+//!
+//! **Durability**: [`Blobs::sync`] writes the files and then the database to disk; nothing counts as stored before. After an unclean end [`Blobs::open`] drops entries whose file
+//! was cut off, so that they are fetched again. **Deletion**: iroh-blobs only deletes in its garbage collector, which runs here only when [`Blobs::delete`] asks, with everything else marked as live.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use chartmesh_identity::BlobHash;
+use iroh_blobs::{
+    Hash,
+    api::{Store, TempTag, blobs::BlobStatus},
+    store::fs::{
+        FsStore,
+        options::{InlineOptions, Options},
+    },
+};
+
+use super::{
+    error::NetError,
+    sweep::{self, Sweeper},
+};
+
+/// Present while a store is open: found when opening, the last run ended without [`Blobs::shutdown`].
+const MARKER: &str = "open";
+/// Hash trees up to this size stay in the database: those of blobs up to 1 GiB.
+const INLINE_TREE: u64 = 4 << 20;
+/// Threads that write files to disk side by side.
+const SYNC_THREADS: usize = 8;
+
+/// The blob store. Clones share it.
+#[derive(Clone)]
+pub struct Blobs(Arc<Inner>);
+
+struct Inner {
+    dir: PathBuf,
+    store: Store,
+    sweeper: Sweeper,
+    /// Written since the last [`Blobs::sync`].
+    unsynced: Mutex<BTreeSet<Hash>>,
+    syncing: tokio::sync::Mutex<()>,
+    /// While a deletion runs, tags of blobs stored meanwhile are kept, so that its list of live blobs may be a little old.
+    sweeping: AtomicBool,
+    kept: Mutex<Vec<TempTag>>,
+    deleting: tokio::sync::Mutex<()>,
+}
+
+impl Blobs {
+    /// Opens or creates the store in `dir`. One process at a time.
+    pub async fn open(dir: &Path) -> Result<Self, NetError> {
+        create_private(dir).map_err(NetError::store)?;
+        let unclean = dir.join(MARKER).exists();
+        File::create(dir.join(MARKER)).map_err(NetError::store)?;
+        let mut options = Options::new(dir);
+        options.inline = InlineOptions { max_data_inlined: 0, max_outboard_inlined: INLINE_TREE };
+        let (sweeper, collector) = sweep::channel();
+        options.gc = Some(collector);
+        let store: Store = FsStore::load_with_opts(dir.join("blobs.db"), options).await.map_err(NetError::store)?.into();
+        let blobs = Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            store,
+            sweeper,
+            unsynced: Mutex::default(),
+            syncing: tokio::sync::Mutex::default(),
+            sweeping: AtomicBool::new(false),
+            kept: Mutex::default(),
+            deleting: tokio::sync::Mutex::default(),
+        }));
+        if unclean {
+            blobs.heal().await?;
+        }
+        Ok(blobs)
+    }
+
+    /// Stores a blob; durable after the next [`sync`](Self::sync).
+    pub async fn put(&self, bytes: Vec<u8>) -> Result<BlobHash, NetError> {
+        let tag = self.store().add_bytes(bytes).temp_tag().await.map_err(NetError::store)?;
+        let hash = tag.hash();
+        self.written([hash]);
+        self.release([tag]);
+        Ok(to_id(hash))
+    }
+
+    /// Stores many, in order, several at a time.
+    pub async fn put_many(&self, blobs: Vec<Vec<u8>>) -> Result<Vec<BlobHash>, NetError> {
+        use n0_future::StreamExt;
+        let stored = n0_future::stream::iter(blobs.into_iter().map(|bytes| self.put(bytes)));
+        n0_future::BufferedStreamExt::buffered_ordered(stored, 16).collect::<Vec<_>>().await.into_iter().collect()
+    }
+
+    /// Writes everything stored so far to disk: files first, then the database. Only after this may a blob be acknowledged.
+    pub async fn sync(&self) -> Result<(), NetError> {
+        let _one_at_a_time = self.0.syncing.lock().await;
+        let hashes = std::mem::take(&mut *lock(&self.0.unsynced));
+        let written = self.write_out(hashes.clone()).await;
+        if written.is_err() {
+            lock(&self.0.unsynced).extend(hashes);
+        }
+        written
+    }
+
+    async fn write_out(&self, hashes: BTreeSet<Hash>) -> Result<(), NetError> {
+        if !hashes.is_empty() {
+            let dir = self.0.dir.clone();
+            let synced = tokio::task::spawn_blocking(move || sync_files(&dir, &hashes.into_iter().collect::<Vec<_>>()));
+            synced.await.map_err(NetError::store)?.map_err(NetError::store)?;
+        }
+        self.store().sync_db().await.map_err(NetError::store)
+    }
+
+    /// A complete blob's bytes.
+    pub async fn get(&self, hash: &BlobHash) -> Result<Option<Vec<u8>>, NetError> {
+        if self.size(hash).await?.is_none() {
+            return Ok(None);
+        }
+        match self.store().get_bytes(to_hash(hash)).await {
+            Ok(bytes) if BlobHash::of(&bytes) == *hash => Ok(Some(bytes.into())),
+            Ok(_) | Err(_) => Err(NetError::Damaged(*hash)),
+        }
+    }
+
+    /// Whether a blob is there, completely.
+    pub async fn has(&self, hash: &BlobHash) -> bool {
+        matches!(self.size(hash).await, Ok(Some(_)))
+    }
+
+    /// A complete blob's length in bytes.
+    pub async fn size(&self, hash: &BlobHash) -> Result<Option<u64>, NetError> {
+        match self.store().status(to_hash(hash)).await.map_err(NetError::store)? {
+            BlobStatus::Complete { size } => Ok(Some(size)),
+            BlobStatus::Partial { .. } | BlobStatus::NotFound => Ok(None),
+        }
+    }
+
+    /// How many complete blobs there are.
+    pub async fn len(&self) -> Result<usize, NetError> {
+        Ok(self.list().await?.len())
+    }
+
+    /// Whether there is no complete blob.
+    pub async fn is_empty(&self) -> Result<bool, NetError> {
+        Ok(self.len().await? == 0)
+    }
+
+    /// All complete blobs, in the order of their hashes.
+    pub async fn list(&self) -> Result<Vec<BlobHash>, NetError> {
+        let mut complete = Vec::new();
+        for hash in self.entries().await? {
+            if self.has(&to_id(hash)).await {
+                complete.push(to_id(hash));
+            }
+        }
+        complete.sort_unstable();
+        Ok(complete)
+    }
+
+    /// Deletes blobs, complete or not, from disk; returns when they are gone. Unknown ones are no error. One that is being stored or fetched at this very time stays.
+    pub async fn delete(&self, hashes: &[BlobHash]) -> Result<(), NetError> {
+        let doomed: BTreeSet<Hash> = hashes.iter().map(to_hash).collect();
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.0.deleting.lock().await;
+        let _kept = Kept::start(&self.0);
+        let live = self.entries().await?.into_iter().filter(|hash| !doomed.contains(hash)).collect();
+        self.0.sweeper.sweep(live).await?;
+        let dir = self.0.dir.join("data");
+        tokio::task::spawn_blocking(move || File::open(dir)?.sync_all()).await.map_err(NetError::store)?.map_err(NetError::store)
+    }
+
+    /// Writes everything to disk and closes the store. Later calls fail.
+    pub async fn shutdown(&self) -> Result<(), NetError> {
+        self.sync().await?;
+        self.store().shutdown().await.map_err(NetError::store)?;
+        self.0.sweeper.end().await;
+        fs::remove_file(self.0.dir.join(MARKER)).map_err(NetError::store)
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Protects a blob that is about to be fetched from a deletion.
+    pub(super) async fn protect(&self, hash: Hash) -> Result<TempTag, NetError> {
+        self.store().tags().temp_tag(hash).await.map_err(NetError::store)
+    }
+
+    /// Ends the protection of blobs that are stored now.
+    pub(super) fn release(&self, tags: impl IntoIterator<Item = TempTag>) {
+        if self.0.sweeping.load(Ordering::SeqCst) {
+            lock(&self.0.kept).extend(tags);
+        }
+    }
+
+    /// Notes blobs that the next sync has to write to disk.
+    pub(super) fn written(&self, hashes: impl IntoIterator<Item = Hash>) {
+        lock(&self.0.unsynced).extend(hashes);
+    }
+
+    /// Every hash that the store knows, complete or not.
+    async fn entries(&self) -> Result<Vec<Hash>, NetError> {
+        self.store().list().hashes().await.map_err(NetError::store)
+    }
+
+    /// After an unclean end: an entry can have reached the disk before its file did.
+    async fn heal(&self) -> Result<(), NetError> {
+        let mut broken = Vec::new();
+        for hash in self.entries().await? {
+            let Some(size) = self.size(&to_id(hash)).await? else { continue };
+            let found = fs::metadata(data_path(&self.0.dir, &hash)).map_or(0, |file| file.len());
+            if found != size {
+                broken.push(to_id(hash));
+            }
+        }
+        if !broken.is_empty() {
+            tracing::warn!(blobs = broken.len(), "dropped blobs that were cut off when the node last ended");
+        }
+        self.delete(&broken).await
+    }
+}
+
+/// While it lives, tags of newly stored blobs are kept.
+struct Kept<'a>(&'a Inner);
+
+impl<'a> Kept<'a> {
+    fn start(inner: &'a Inner) -> Self {
+        inner.sweeping.store(true, Ordering::SeqCst);
+        Self(inner)
+    }
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.sweeping.store(false, Ordering::SeqCst);
+        lock(&self.0.kept).clear();
+    }
+}
+
+pub(super) fn to_hash(hash: &BlobHash) -> Hash {
+    Hash::from_bytes(*hash.as_bytes())
+}
+
+pub(super) fn to_id(hash: Hash) -> BlobHash {
+    BlobHash::new(*hash.as_bytes())
+}
+
+/// A panic elsewhere leaves these sets usable.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn data_path(dir: &Path, hash: &Hash) -> PathBuf {
+    dir.join("data").join(format!("{}.data", hash.to_hex()))
+}
+
+fn create_private(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+/// Writes the blobs' files to disk, and then the directory that names them. Files that were deleted meanwhile are no error.
+fn sync_files(dir: &Path, hashes: &[Hash]) -> io::Result<()> {
+    let share = hashes.len().div_ceil(SYNC_THREADS).max(1);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = hashes.chunks(share).map(|share| scope.spawn(move || share.iter().try_for_each(|hash| sync_blob(dir, hash)))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread that writes to disk failed"))))
+    })?;
+    File::open(dir.join("data"))?.sync_all()
+}
+
+fn sync_blob(dir: &Path, hash: &Hash) -> io::Result<()> {
+    let data = data_path(dir, hash);
+    for path in [data.with_extension("obao4"), data] {
+        match File::open(path) {
+            Ok(file) => file.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! The iroh endpoint, set up so that nothing is asked of or told to anybody that the settings do not name: no relay, no lookup, no publishing, no port mapping, and no public
+//! name servers behind the system's own.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use chartmesh_identity::EndpointKey;
+use iroh::{
+    Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey,
+    address_lookup::{AddrFilter, DnsAddressLookup, PkarrPublisher, PkarrResolver},
+    dns::DnsResolver,
+    endpoint::{Builder, Connection, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets},
+};
+use iroh_mdns_address_lookup::MdnsAddressLookup;
+use tokio::time::timeout;
+
+use super::{NetConfig, Path, Route, error::NetError, link};
+
+/// ALPN of links (protocol.md "Replication").
+pub(super) const ALPN: &[u8] = b"chartmesh/1";
+/// Name of the service on a local network.
+const MDNS_SERVICE: &str = "chartmesh";
+/// Streams that a peer may have open at a time.
+const STREAMS: u32 = 32;
+/// Bytes that a peer may send ahead of what is read, for all streams of a connection.
+const WINDOW: u32 = 8 << 20;
+
+pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<Endpoint, NetError> {
+    let mut transport = QuicTransportConfig::builder();
+    transport = transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS)).max_concurrent_uni_streams(VarInt::from_u32(0));
+    transport = transport.receive_window(VarInt::from_u32(WINDOW)).datagram_receive_buffer_size(None);
+    // The captive portal check is an HTTP request, which a relay should not be asked in clear text; the probes only go to the relay of the settings.
+    let mut report = NetReportConfig::minimal();
+    report.https_probes = true;
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .secret_key(SecretKey::from_bytes(seed))
+        .alpns(vec![ALPN.to_vec(), iroh_blobs::ALPN.to_vec()])
+        .transport_config(transport.build())
+        .portmapper_config(PortmapperConfig::Disabled)
+        .net_report_config(report)
+        .dns_resolver(DnsResolver::builder().with_system_defaults().disable_fallback().build());
+    builder = lookup(builder, config)?;
+    if let Some(address) = config.listen {
+        builder = builder.clear_ip_transports().bind_addr(address).map_err(|error| NetError::Config(error.to_string()))?;
+    }
+    let relay = config.relay.as_deref().map(parse_relay).transpose()?;
+    builder = builder.relay_mode(relay.map_or(RelayMode::Disabled, |url| RelayMode::custom([url])));
+    let endpoint = builder.bind().await.map_err(|error| NetError::Bind(format!("{error:#}")))?;
+    if config.mdns {
+        announce(&endpoint);
+    }
+    Ok(endpoint)
+}
+
+/// Where addresses are looked up, and published if that is wanted: a pkarr server if it is a URL, else a DNS origin.
+fn lookup(builder: Builder, config: &NetConfig) -> Result<Builder, NetError> {
+    let Some(origin) = config.dns.as_deref() else {
+        return if config.publish { Err(NetError::Config("to publish addresses, say where (`dns`)".into())) } else { Ok(builder) };
+    };
+    if !origin.contains("://") {
+        if config.publish {
+            return Err(NetError::Config("addresses are published to the URL of a pkarr server, not to a DNS origin".into()));
+        }
+        return Ok(builder.address_lookup(DnsAddressLookup::builder(origin.to_owned())));
+    }
+    let url = || origin.parse().map_err(|_| NetError::Config(format!("`{origin}` is not a URL")));
+    let builder = builder.address_lookup(PkarrResolver::builder(url()?));
+    if !config.publish {
+        return Ok(builder);
+    }
+    // With a relay, that is all the world needs to know; without one it would be no use.
+    let filter = if config.relay.is_some() { AddrFilter::relay_only() } else { AddrFilter::unfiltered() };
+    Ok(builder.address_lookup(PkarrPublisher::builder(url()?).addr_filter(filter)))
+}
+
+fn announce(endpoint: &Endpoint) {
+    let started = MdnsAddressLookup::builder().service_name(MDNS_SERVICE).build(endpoint.id()).map_err(|error| format!("{error:#}"));
+    let added = started.and_then(|mdns| endpoint.address_lookup().map(|services| services.add(mdns)).map_err(|error| error.to_string()));
+    if let Err(reason) = added {
+        tracing::warn!(%reason, "finding nodes on the local network (mDNS) does not work here");
+    }
+}
+
+fn parse_relay(url: &str) -> Result<RelayUrl, NetError> {
+    url.parse().map_err(|_| NetError::Config(format!("`{url}` is not the URL of a relay")))
+}
+
+/// Where others can reach the endpoint: bound addresses, with the interfaces' own in place of "any".
+pub(super) fn addresses(endpoint: &Endpoint) -> Vec<SocketAddr> {
+    let bound = endpoint.bound_sockets();
+    let mut usable: BTreeSet<SocketAddr> = bound.iter().filter(|address| !address.ip().is_unspecified()).copied().collect();
+    if bound.iter().any(|address| address.ip().is_unspecified()) {
+        usable.extend(endpoint.addr().ip_addrs().filter(|address| !is_link_local(address)).copied());
+    }
+    usable.into_iter().collect()
+}
+
+/// Of no use to others without the name of an interface.
+fn is_link_local(address: &SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local())
+}
+
+/// Calls a peer; fails with [`NetError::Unreachable`] within `wait`.
+pub(super) async fn connect(endpoint: &Endpoint, route: &Route, alpn: &[u8], wait: Duration) -> Result<Connection, NetError> {
+    let unreachable = |reason: String| NetError::Unreachable { endpoint: route.endpoint, reason };
+    let id = EndpointId::from_bytes(route.endpoint.as_bytes()).map_err(|_| unreachable("its endpoint id is not a key".into()))?;
+    let mut address = EndpointAddr::new(id);
+    for hint in &route.addresses {
+        address = address.with_ip_addr(*hint);
+    }
+    // A relay that cannot be read is one hint fewer.
+    if let Some(relay) = route.relay.as_deref().and_then(|url| url.parse::<RelayUrl>().ok()) {
+        address = address.with_relay_url(relay);
+    }
+    match timeout(wait, endpoint.connect(address, alpn)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(unreachable(format!("{error:#}"))),
+        Err(_) => Err(unreachable(format!("no answer within {} s", wait.as_secs_f32()))),
+    }
+}
+
+/// How a connection's packets travel at this time.
+pub(super) fn path(connection: &Connection) -> Option<Path> {
+    let paths = connection.paths();
+    let chosen = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next())?;
+    let address = match chosen.remote_addr() {
+        iroh::TransportAddr::Ip(address) => address.to_string(),
+        iroh::TransportAddr::Relay(url) => url.to_string(),
+        other => format!("{other:?}"),
+    };
+    Some(Path { relayed: chosen.is_relay(), rtt: chosen.rtt(), address })
+}
+
+pub(super) fn remote(connection: &Connection) -> EndpointKey {
+    EndpointKey::new(*connection.remote_id().as_bytes())
+}
+
+/// Closes the endpoint: peers are told, for as long as a link's close may take.
+pub(super) async fn close(endpoint: &Endpoint) {
+    if timeout(link::CLOSE_WAIT, endpoint.close()).await.is_err() {
+        tracing::debug!("the endpoint did not close in time");
+    }
+}

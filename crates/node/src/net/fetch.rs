@@ -1,0 +1,377 @@
+//! Fetching blobs: many in one request, from several sources side by side, going on where an earlier fetch stopped.
+//!
+//! Small blobs are asked for in groups (get-many), since a request each is many times slower; large ones in pieces. Groups and pieces wait in one queue, from which workers, [`WORKERS`] per source,
+//! take what their source has not failed to give. What a source does not give goes back for the others; a source that does not answer is left out. Every blob's size is
+//! compared with the stated one before anything of it is stored, and every leaf is verified against the hash (bao) before it is. All workers run in the caller's task; dropping it stops them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    num::NonZeroU64,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use chartmesh_identity::BlobHash;
+use iroh::endpoint::Connection;
+use iroh_blobs::{
+    Hash,
+    get::fsm::{self, AtBlobHeader, AtBlobHeaderNextError, AtEndBlob, BlobContentNext, EndBlobNext},
+    protocol::{ChunkRanges, ChunkRangesExt, ChunkRangesSeq, GetManyRequest},
+};
+use tokio::{sync::Notify, time::timeout};
+
+use super::{
+    Blobs, Route,
+    blobs::{lock, to_hash, to_id},
+    pool::Pool,
+};
+
+/// Requests to one source at a time.
+const WORKERS: usize = 2;
+/// Most bytes and blobs of a group.
+const GROUP_BYTES: u64 = 64 << 20;
+const GROUP_BLOBS: usize = 1024;
+/// Fewest bytes and blobs worth a group of their own when there is work for several sources.
+const MIN_GROUP_BYTES: u64 = 1 << 20;
+const MIN_GROUP_BLOBS: usize = 64;
+/// Larger blobs are fetched in pieces of half this.
+const LARGE: u64 = 16 << 20;
+const PIECE: u64 = LARGE / 2;
+/// Blobs up to this are one leaf: they are there or not.
+const LEAF: u64 = 16 << 10;
+/// How long a source may take for the next leaf.
+const STALL_WAIT: Duration = Duration::from_secs(20);
+/// A source that fails to give so many blobs in a row is left out.
+const MAX_REFUSALS: usize = 64;
+/// A source whose connection breaks so often in a row is left out.
+const MAX_BREAKS: usize = 2;
+
+/// What came of a fetch. Every blob that was wanted is in exactly one of the lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchReport {
+    /// Complete, and on disk.
+    pub got: Vec<BlobHash>,
+    /// Not, and why.
+    pub failed: Vec<(BlobHash, String)>,
+}
+
+/// A blob or a piece of one.
+struct Item {
+    hash: Hash,
+    length: u64,
+    ranges: ChunkRanges,
+}
+
+#[derive(Default)]
+struct Group {
+    items: Vec<Item>,
+    /// Sources that do not give it.
+    refused_by: BTreeSet<usize>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Group>,
+    running: usize,
+    /// Set when the store itself fails: nothing more is of use.
+    broken: bool,
+    /// Why a blob could not be had, by the last source that failed.
+    reasons: BTreeMap<Hash, String>,
+}
+
+impl Queue {
+    fn is_drained(&self) -> bool {
+        self.broken || (self.running == 0 && self.waiting.is_empty())
+    }
+}
+
+/// Why a request ended early.
+enum Fault {
+    /// This blob is not to be had from this source.
+    Item(String),
+    /// The connection or the source's answers ended.
+    Connection(String),
+    /// The store failed.
+    Store(String),
+}
+
+struct Job<'a> {
+    blobs: &'a Blobs,
+    pool: &'a Pool,
+    sources: &'a [Route],
+    queue: Mutex<Queue>,
+    changed: Notify,
+}
+
+pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)], sources: &[Route]) -> FetchReport {
+    let wanted: BTreeMap<BlobHash, u64> = wanted.iter().copied().collect();
+    let mut missing = Vec::new();
+    let mut tags = Vec::new();
+    for (id, length) in &wanted {
+        // Errors of the store come up again, and are reported, where the result is looked at.
+        if *length > 0 && matches!(blobs.size(id).await, Ok(None)) {
+            let hash = to_hash(id);
+            tags.extend(blobs.protect(hash).await.ok());
+            missing.push((hash, *length));
+        }
+    }
+    let queue = Mutex::new(Queue { waiting: plan(&missing, sources.len()), ..Queue::default() });
+    let job = Job { blobs, pool, sources, queue, changed: Notify::new() };
+    if !missing.is_empty() {
+        n0_future::join_all((0..sources.len() * WORKERS).map(|worker| job.work(worker / WORKERS))).await;
+        blobs.written(missing.iter().map(|(hash, _)| *hash));
+    }
+    let synced = blobs.sync().await;
+    blobs.release(tags);
+    let reasons = std::mem::take(&mut lock(&job.queue).reasons);
+    let mut report = FetchReport::default();
+    for (id, length) in wanted {
+        let failure = match (&synced, blobs.size(&id).await) {
+            (Err(error), _) => error.to_string(),
+            (Ok(()), Ok(Some(found))) if found == length => {
+                report.got.push(id);
+                continue;
+            }
+            (Ok(()), Ok(Some(_))) => "it has another length than stated".into(),
+            (Ok(()), Ok(None)) => reasons.get(&to_hash(&id)).cloned().unwrap_or_else(|| "no source gave it".into()),
+            (Ok(()), Err(error)) => error.to_string(),
+        };
+        report.failed.push((id, failure));
+    }
+    report
+}
+
+/// Groups and pieces, so many that every source has some work.
+fn plan(missing: &[(Hash, u64)], sources: usize) -> VecDeque<Group> {
+    let (large, small): (Vec<_>, Vec<_>) = missing.iter().partition(|(_, length)| *length > LARGE);
+    let shares = (sources * WORKERS).max(1);
+    let total: u64 = small.iter().fold(0, |sum, (_, length)| sum.saturating_add(*length));
+    let most_bytes = (total / shares as u64).clamp(MIN_GROUP_BYTES, GROUP_BYTES);
+    let most_blobs = (small.len() / shares).clamp(MIN_GROUP_BLOBS, GROUP_BLOBS);
+    let mut groups = VecDeque::new();
+    let mut group = Group::default();
+    let mut bytes = 0;
+    for (hash, length) in small {
+        if !group.items.is_empty() && (group.items.len() >= most_blobs || bytes + length > most_bytes) {
+            groups.push_back(std::mem::take(&mut group));
+            bytes = 0;
+        }
+        bytes += length;
+        group.items.push(Item { hash, length, ranges: ChunkRanges::all() });
+    }
+    if !group.items.is_empty() {
+        groups.push_back(group);
+    }
+    for (hash, length) in large {
+        let mut start = 0;
+        while start < length {
+            let end = start + PIECE;
+            // The last piece is open, so that it proves the size.
+            let ranges = if end < length { ChunkRanges::bytes(start..end) } else { ChunkRanges::bytes(start..) };
+            groups.push_back(Group { items: vec![Item { hash, length, ranges }], refused_by: BTreeSet::new() });
+            start = end;
+        }
+    }
+    groups
+}
+
+impl Job<'_> {
+    /// One worker of a source, until there is nothing left that the source could give.
+    async fn work(&self, source: usize) {
+        let route = &self.sources[source];
+        let (mut refusals, mut breaks) = (0, 0);
+        while refusals < MAX_REFUSALS && breaks < MAX_BREAKS {
+            // A source that does not answer keeps neither work nor, once there is none, the others waiting.
+            let connection = tokio::select! {
+                connection = self.pool.get(route) => connection,
+                () = self.drained() => return,
+            };
+            let connection = match connection {
+                Ok(connection) => connection,
+                Err(error) => return self.unreachable(source, &error.to_string()),
+            };
+            let Some(mut group) = self.take(source).await else { return };
+            let (done, fault) = self.request(&connection, &mut group).await;
+            if done > 0 {
+                (refusals, breaks) = (0, 0);
+            }
+            match &fault {
+                None => {}
+                Some(Fault::Item(_)) => refusals += 1,
+                Some(Fault::Connection(_)) => breaks += 1,
+                Some(Fault::Store(_)) => refusals = MAX_REFUSALS,
+            }
+            self.put_back(source, group, done, fault);
+        }
+    }
+
+    /// Waits until nothing is left to do.
+    async fn drained(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if lock(&self.queue).is_drained() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// What nobody else gives fails for this reason.
+    fn unreachable(&self, source: usize, reason: &str) {
+        let mut queue = lock(&self.queue);
+        let Queue { waiting, reasons, .. } = &mut *queue;
+        for item in waiting.iter().filter(|group| !group.refused_by.contains(&source)).flat_map(|group| &group.items) {
+            reasons.entry(item.hash).or_insert_with(|| reason.to_owned());
+        }
+    }
+
+    /// The next group for a source; waits while others run, since they may leave something. `None` when nothing will come.
+    async fn take(&self, source: usize) -> Option<Group> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut queue = lock(&self.queue);
+                if queue.broken {
+                    return None;
+                }
+                if let Some(at) = queue.waiting.iter().position(|group| !group.refused_by.contains(&source)) {
+                    queue.running += 1;
+                    return queue.waiting.remove(at);
+                }
+                if queue.running == 0 {
+                    return None;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Returns what a request left undone to the queue.
+    fn put_back(&self, source: usize, group: Group, done: usize, fault: Option<Fault>) {
+        let mut queue = lock(&self.queue);
+        queue.running -= 1;
+        let Group { mut items, refused_by } = group;
+        let mut rest = items.split_off(done.min(items.len()));
+        match fault {
+            None => {}
+            Some(Fault::Item(reason)) if !rest.is_empty() => {
+                let item = rest.remove(0);
+                queue.reasons.insert(item.hash, reason);
+                let mut refused_by = refused_by.clone();
+                refused_by.insert(source);
+                queue.waiting.push_back(Group { items: vec![item], refused_by });
+            }
+            Some(Fault::Item(_)) => {}
+            Some(Fault::Connection(reason)) => {
+                for item in &rest {
+                    queue.reasons.insert(item.hash, reason.clone());
+                }
+            }
+            Some(Fault::Store(reason)) => {
+                queue.broken = true;
+                for item in &rest {
+                    queue.reasons.insert(item.hash, reason.clone());
+                }
+            }
+        }
+        if !rest.is_empty() {
+            queue.waiting.push_front(Group { items: rest, refused_by });
+        }
+        drop(queue);
+        self.changed.notify_waiters();
+    }
+
+    /// One request for what is missing of a group: how many items are done, in their order, and what stopped it. Items that are there already leave the group.
+    async fn request(&self, connection: &Arc<Connection>, group: &mut Group) -> (usize, Option<Fault>) {
+        let mut ranges = Vec::new();
+        let mut items = Vec::new();
+        for item in std::mem::take(&mut group.items) {
+            let mut missing = item.ranges.clone();
+            if item.length > LEAF
+                && let Ok(present) = self.blobs.store().observe(item.hash).await
+            {
+                missing = &missing - &present.ranges;
+            }
+            if !missing.is_empty() {
+                ranges.push(missing);
+                items.push(item);
+            }
+        }
+        group.items = items;
+        if group.items.is_empty() {
+            return (0, None);
+        }
+        let request = GetManyRequest::new(group.items.iter().map(|item| item.hash).collect(), ChunkRangesSeq::from_ranges(ranges));
+        let (done, fault) = self.receive(connection, &group.items, request).await;
+        // A broken connection shows as a failure of the blob that was under way.
+        let fault = match fault {
+            Some(Fault::Item(reason)) if connection.close_reason().is_some() => Some(Fault::Connection(reason)),
+            other => other,
+        };
+        if let Some(Fault::Connection(_)) = fault {
+            self.pool.discard(&self.sources_peer(connection), connection);
+        }
+        (done, fault)
+    }
+
+    fn sources_peer(&self, connection: &Connection) -> chartmesh_identity::EndpointKey {
+        super::endpoint::remote(connection)
+    }
+
+    async fn receive(&self, connection: &Connection, items: &[Item], request: GetManyRequest) -> (usize, Option<Fault>) {
+        let mut next = match timeout(STALL_WAIT, fsm::start_get_many(connection.clone(), request, Default::default())).await {
+            Ok(Ok(next)) => next,
+            Ok(Err(error)) => return (0, Some(Fault::Connection(format!("{error:#}")))),
+            Err(_) => return (0, Some(stalled())),
+        };
+        let mut done = 0;
+        while let Ok(child) = next {
+            let Some(item) = items.get(done) else { break };
+            let end = match self.receive_blob(child.next(item.hash), item).await {
+                Ok(end) => end,
+                Err(fault) => return (done, Some(fault)),
+            };
+            done += 1;
+            next = match end.next() {
+                EndBlobNext::MoreChildren(child) => Ok(child),
+                EndBlobNext::Closing(closing) => Err(closing),
+            };
+        }
+        (done, None)
+    }
+
+    async fn receive_blob(&self, header: AtBlobHeader, item: &Item) -> Result<AtEndBlob, Fault> {
+        let (mut content, size) = match timeout(STALL_WAIT, header.next()).await {
+            Ok(Ok(header)) => header,
+            Ok(Err(AtBlobHeaderNextError::NotFound { .. } | AtBlobHeaderNextError::Read { .. })) => return Err(Fault::Item("the source does not give it".into())),
+            Err(_) => return Err(stalled()),
+        };
+        let Some(size) = NonZeroU64::new(size).filter(|size| size.get() == item.length) else {
+            return Err(Fault::Item("it has another length than stated".into()));
+        };
+        let import = self.blobs.store().import_bao(item.hash, size, 32).await.map_err(|error| Fault::Store(error.to_string()))?;
+        let received = loop {
+            match timeout(STALL_WAIT, content.next()).await {
+                Ok(BlobContentNext::More((rest, Ok(verified)))) => {
+                    if import.tx.send(verified).await.is_err() {
+                        break Err(Fault::Store("the blob store stopped taking data".into()));
+                    }
+                    content = rest;
+                }
+                Ok(BlobContentNext::More((_, Err(error)))) => break Err(Fault::Item(format!("its bytes did not arrive as its hash says: {error}"))),
+                Ok(BlobContentNext::Done(end)) => break Ok(end),
+                Err(_) => break Err(stalled()),
+            }
+        };
+        drop(import.tx);
+        match import.rx.await {
+            Ok(Ok(())) => received,
+            Ok(Err(error)) => Err(Fault::Store(format!("{}: {error}", to_id(item.hash).short()))),
+            Err(error) => Err(Fault::Store(error.to_string())),
+        }
+    }
+}
+
+fn stalled() -> Fault {
+    Fault::Connection(format!("the source sent nothing for {} s", STALL_WAIT.as_secs()))
+}

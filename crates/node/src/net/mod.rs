@@ -1,0 +1,240 @@
+//! The network of a node: who is listened to, links to peers, blobs from and for them. The only place that knows iroh (protocol.md "Replication", "Finding peers").
+//!
+//! It moves bytes and decides nothing: what a link's frames mean is the exchange's business, and whether a peer is served is the [`Gate`]'s. Nothing beyond the peers named in a [`Route`] is
+//! contacted unless [`NetConfig`] says so.
+//!
+//! Tasks, all owned by [`Net`] and ended by [`Net::shutdown`]:
+//!
+//! - *listener*: accepts connections, at most 1024 at a time; further ones are refused until one ends. Each has a task: it asks the gate, then either hands a [`Link`] to the `incoming`
+//!   queue (whose bound the caller chose; a peer is turned away when it stays full for 5 s) or serves blobs (`serve.rs`). The listener aborts them when it ends.
+//! - *tidier*: every 10 s, closes unused connections of the pool.
+//!
+//! A [`Link`] that was handed over belongs to whoever holds it; shutdown closes it under them. [`Net::fetch`] runs in its caller: dropping it stops it, and what it had so far stays for the next.
+
+mod blobs;
+mod connections;
+mod endpoint;
+mod error;
+mod fetch;
+mod link;
+mod pool;
+mod serve;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chartmesh_identity::{BlobHash, EndpointKey};
+use iroh::{
+    Endpoint,
+    endpoint::{Connection, Incoming, VarInt},
+};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+pub use self::{
+    blobs::Blobs,
+    error::NetError,
+    fetch::FetchReport,
+    link::{Link, LinkReceiver, LinkSender, MAX_FRAME},
+};
+use self::{connections::Connections, pool::Pool};
+
+/// Connections from peers at a time.
+const MAX_CONNECTIONS: usize = 1024;
+/// How long a handshake may take.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+/// How long a new link may wait for room in the queue.
+const QUEUE_WAIT: Duration = Duration::from_secs(5);
+const TIDY_EVERY: Duration = Duration::from_secs(10);
+
+const NOT_ADMITTED: VarInt = VarInt::from_u32(1);
+const BUSY: VarInt = VarInt::from_u32(2);
+
+/// Where a node listens, and whom it may ask or tell where nodes are. The default listens everywhere and asks and tells nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetConfig {
+    /// Address to listen on; port 0 is any. `None`: any address, any port.
+    pub listen: Option<SocketAddr>,
+    /// URL of a relay. `None`: direct connections only.
+    pub relay: Option<String>,
+    /// Where peers' addresses are looked up: a DNS origin, or the URL of a pkarr server. `None`: nowhere.
+    pub dns: Option<String>,
+    /// Publish own addresses to that pkarr server: the relay if there is one, else the IP addresses.
+    pub publish: bool,
+    /// Announce this node on the local network, and find others there.
+    pub mdns: bool,
+}
+
+/// Where a peer may be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Who it is; a connection is only made with the holder of this key.
+    pub endpoint: EndpointKey,
+    /// Where it was last seen.
+    pub addresses: Vec<SocketAddr>,
+    /// URL of its relay; of use only to nodes that use a relay themselves.
+    pub relay: Option<String>,
+}
+
+/// How a peer is reached at this time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    /// Through a relay rather than directly.
+    pub relayed: bool,
+    /// Round-trip time.
+    pub rtt: Duration,
+    /// `IP:PORT`, or the relay's URL.
+    pub address: String,
+}
+
+/// The serving rule (protocol.md "Replication"). Asked from the network's tasks, often, so an answer must be quick and must not wait.
+pub trait Gate: Send + Sync + 'static {
+    /// Whether a peer may connect at all, for links or blobs.
+    fn admits(&self, peer: &EndpointKey) -> bool;
+    /// Whether a peer gets this blob; asked again while a large one is being sent.
+    fn serves(&self, peer: &EndpointKey, blob: &BlobHash) -> bool;
+}
+
+/// A node's running network.
+pub struct Net {
+    endpoint: Endpoint,
+    blobs: Blobs,
+    pool: Arc<Pool>,
+    connections: Arc<Connections>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Net {
+    /// Opens the network under the identity that `endpoint_seed` is the Ed25519 seed of. Links from peers go to `incoming`.
+    pub async fn start(config: &NetConfig, endpoint_seed: &[u8; 32], blobs: Blobs, gate: Arc<dyn Gate>, incoming: mpsc::Sender<Link>) -> Result<Self, NetError> {
+        let endpoint = endpoint::bind(config, endpoint_seed).await?;
+        let connections = Arc::new(Connections::default());
+        let pool = Arc::new(Pool::new(endpoint.clone(), connections.clone()));
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let door = Door { blobs: blobs.clone(), gate, incoming, connections: connections.clone() };
+        tasks.spawn(listen(endpoint.clone(), Arc::new(door), stopped.clone()));
+        tasks.spawn(tidy(pool.clone(), connections.clone(), stopped));
+        Ok(Self { endpoint, blobs, pool, connections, tasks, stop })
+    }
+
+    /// Who this node is on the network.
+    pub fn endpoint(&self) -> EndpointKey {
+        EndpointKey::new(*self.endpoint.id().as_bytes())
+    }
+
+    /// Where others can reach this node directly, as far as is known.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        endpoint::addresses(&self.endpoint)
+    }
+
+    /// Calls a peer and opens a link. Fails with [`NetError::Unreachable`] at the latest after `wait`.
+    pub async fn connect(&self, to: &Route, wait: Duration) -> Result<Link, NetError> {
+        let connection = endpoint::connect(&self.endpoint, to, endpoint::ALPN, wait).await?;
+        self.connections.add(&connection);
+        Link::open(connection).await
+    }
+
+    /// Fetches blobs of stated lengths into the store, from all sources side by side, and writes them to disk. What is there already counts as got. A blob of another length is refused, and never
+    /// more than the stated length is stored; what was fetched of a blob that failed stays in the store, and the next fetch goes on from there.
+    pub async fn fetch(&self, wanted: &[(BlobHash, u64)], sources: &[Route]) -> FetchReport {
+        fetch::fetch(&self.blobs, &self.pool, wanted, sources).await
+    }
+
+    /// How a peer is reached at this time; `None` while there is no connection.
+    pub fn path(&self, peer: &EndpointKey) -> Option<Path> {
+        self.connections.path(peer)
+    }
+
+    /// Stops listening, closes every connection and waits for the tasks. The blob store stays open.
+    pub async fn shutdown(mut self) {
+        // Fails only if the tasks have ended already.
+        let _ = self.stop.send(true);
+        endpoint::close(&self.endpoint).await;
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// What the listener's tasks need.
+struct Door {
+    blobs: Blobs,
+    gate: Arc<dyn Gate>,
+    incoming: mpsc::Sender<Link>,
+    connections: Arc<Connections>,
+}
+
+async fn listen(endpoint: Endpoint, door: Arc<Door>, mut stopped: watch::Receiver<bool>) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut tasks = JoinSet::new();
+    loop {
+        let incoming = tokio::select! {
+            _ = stopped.changed() => break,
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { break };
+        let Ok(place) = room.clone().try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        let door = door.clone();
+        tasks.spawn(async move {
+            if let Err(error) = admit(incoming, &door).await {
+                tracing::debug!(%error, "an incoming connection came to nothing");
+            }
+            drop(place);
+        });
+    }
+    tasks.shutdown().await;
+}
+
+/// Takes a connection through the handshake and past the gate. Returns when a link has been handed over and ended, or blobs are no longer asked for.
+async fn admit(incoming: Incoming, door: &Door) -> Result<(), NetError> {
+    let accepted = async { incoming.accept().map_err(NetError::lost)?.await.map_err(NetError::lost) };
+    let connection: Connection = timeout(HANDSHAKE_WAIT, accepted).await.map_err(NetError::lost)??;
+    let peer = endpoint::remote(&connection);
+    if !door.gate.admits(&peer) {
+        connection.close(NOT_ADMITTED, b"");
+        return Ok(());
+    }
+    door.connections.add(&connection);
+    if connection.alpn() == iroh_blobs::ALPN {
+        serve::serve(connection, door.blobs.store().clone(), door.gate.clone()).await;
+        return Ok(());
+    }
+    let weak = connection.weak_handle();
+    let closed = weak.closed();
+    let link = Link::accept(connection.clone()).await?;
+    if timeout(QUEUE_WAIT, door.incoming.send(link)).await.is_ok_and(|sent| sent.is_ok()) {
+        // Its holder decides how long it lives; until then it takes up a place.
+        drop(connection);
+        closed.await;
+    } else {
+        connection.close(BUSY, b"busy");
+    }
+    Ok(())
+}
+
+async fn tidy(pool: Arc<Pool>, connections: Arc<Connections>, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(TIDY_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            _ = ticks.tick() => {
+                pool.tidy(Instant::now());
+                connections.tidy();
+            }
+        }
+    }
+}

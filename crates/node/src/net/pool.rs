@@ -1,0 +1,80 @@
+//! Connections for fetching blobs: one per peer, shared by all fetches and closed when nobody has used it for 30 s.
+//!
+//! The pool runs no task; its owner ([`Net`](super::Net)) calls [`Pool::tidy`] now and then.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use chartmesh_identity::EndpointKey;
+use iroh::{
+    Endpoint,
+    endpoint::{Connection, VarInt},
+};
+
+use super::{Route, blobs::lock, connections::Connections, endpoint, error::NetError};
+
+/// How long a fetch waits for a source to answer its call.
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// How long an unused connection stays.
+const IDLE: Duration = Duration::from_secs(30);
+
+pub(super) struct Pool {
+    endpoint: Endpoint,
+    open: Mutex<BTreeMap<EndpointKey, Entry>>,
+    all: Arc<Connections>,
+}
+
+struct Entry {
+    /// Held by each user, too.
+    connection: Arc<Connection>,
+    idle_since: Option<Instant>,
+}
+
+impl Pool {
+    pub(super) fn new(endpoint: Endpoint, all: Arc<Connections>) -> Self {
+        Self { endpoint, open: Mutex::default(), all }
+    }
+
+    /// The open connection to a peer, or a new one. It counts as used while the result is held.
+    pub(super) async fn get(&self, route: &Route) -> Result<Arc<Connection>, NetError> {
+        if let Some(entry) = lock(&self.open).get_mut(&route.endpoint).filter(|entry| entry.connection.close_reason().is_none()) {
+            entry.idle_since = None;
+            return Ok(entry.connection.clone());
+        }
+        let connection = Arc::new(endpoint::connect(&self.endpoint, route, iroh_blobs::ALPN, CONNECT_WAIT).await?);
+        self.all.add(&connection);
+        lock(&self.open).insert(route.endpoint, Entry { connection: connection.clone(), idle_since: None });
+        Ok(connection)
+    }
+
+    /// Forgets a connection that does not work.
+    pub(super) fn discard(&self, peer: &EndpointKey, connection: &Connection) {
+        connection.close(VarInt::from_u32(0), b"");
+        let mut open = lock(&self.open);
+        if open.get(peer).is_some_and(|entry| entry.connection.stable_id() == connection.stable_id()) {
+            open.remove(peer);
+        }
+    }
+
+    /// Closes what nobody has used for a while.
+    pub(super) fn tidy(&self, now: Instant) {
+        lock(&self.open).retain(|_, entry| {
+            if entry.connection.close_reason().is_some() {
+                return false;
+            }
+            if Arc::strong_count(&entry.connection) > 1 {
+                entry.idle_since = None;
+                return true;
+            }
+            let idle_since = *entry.idle_since.get_or_insert(now);
+            let keep = now.saturating_duration_since(idle_since) < IDLE;
+            if !keep {
+                entry.connection.close(VarInt::from_u32(0), b"idle");
+            }
+            keep
+        });
+    }
+}

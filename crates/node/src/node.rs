@@ -1,0 +1,143 @@
+//! A node: the core behind its lock, the blob store, and the network while it runs.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use chartmesh_identity::{BlobHash, EndpointKey};
+use chartmesh_vault::{Unlock, Vault};
+use zeroize::Zeroizing;
+
+use crate::{
+    api::{ApiError, Request, Response},
+    core::Core,
+    home::Home,
+    net::{Blobs, Gate, Net},
+    running::Running,
+    session::Signals,
+};
+
+/// A node of one home directory. One process at a time holds it.
+#[derive(Clone)]
+pub struct Node(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) home: Home,
+    core: Mutex<Core>,
+    pub(crate) blobs: Blobs,
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) running: tokio::sync::Mutex<Option<Running>>,
+    /// One change of consent or documents at a time.
+    pub(crate) changes: tokio::sync::Mutex<()>,
+}
+
+/// What a node says when it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// iroh endpoint id.
+    pub endpoint: String,
+    /// `IP:PORT`s where it is reached.
+    pub addresses: Vec<String>,
+}
+
+/// Reads the vault of a home.
+pub(crate) fn open_vault(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Vault, ApiError> {
+    if !Vault::exists(home.path()) {
+        return Err(ApiError::failed(format_args!("{} is not the home of a node", home.path().display()))
+            .advise("`chartmesh init` makes one; --home or CHARTMESH_HOME names another"));
+    }
+    let unlock = passphrase.map_or(Unlock::None, |passphrase| Unlock::Passphrase(passphrase));
+    Vault::open(home.path(), unlock).map_err(|error| ApiError::failed(format_args!("{}: {error}", home.path().display())))
+}
+
+impl Node {
+    /// Opens the home of a node; nobody else may have it open.
+    pub async fn open(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Self, ApiError> {
+        let vault = open_vault(home, passphrase)?;
+        let core = Core::load(vault)?;
+        let blobs = Blobs::open(&home.blobs()).await.map_err(ApiError::failed)?;
+        let signals = core.sessions.signals.clone();
+        Ok(Self(Arc::new(Inner {
+            home: home.clone(),
+            core: Mutex::new(core),
+            blobs,
+            signals,
+            running: tokio::sync::Mutex::default(),
+            changes: tokio::sync::Mutex::default(),
+        })))
+    }
+
+    /// Starts the network and the control socket, and keeps both up until [`Node::stop`].
+    pub async fn serve(&self, listen: Option<SocketAddr>) -> Result<Ready, ApiError> {
+        self.start_network(listen, true).await
+    }
+
+    /// Ends everything that runs and closes the stores.
+    pub async fn stop(&self) -> Result<(), ApiError> {
+        self.stop_network().await;
+        self.0.blobs.sync().await.map_err(ApiError::failed)?;
+        self.0.blobs.shutdown().await.map_err(ApiError::failed)
+    }
+
+    /// Answers a question.
+    pub async fn ask(&self, request: Request) -> Result<Response, ApiError> {
+        match request {
+            Request::Card => Ok(Response::Card(self.with(|core| core.card_info()))),
+            Request::PeerAdd { source, alias } => self.peer_add(source, alias).await.map(Response::Peer),
+            Request::PeerList => Ok(Response::Peers(self.with(|core| core.peers.iter().filter(|peer| peer.added).map(crate::peers::Peer::info).collect()))),
+            Request::PeerRemove { alias } => self.peer_remove(&alias).map(Response::Peer),
+            Request::Import { paths, patient } => self.import(paths, patient.as_deref()).await.map(Response::Imported),
+            Request::RecordsList { patient, resource_type } => self.records_list(patient.as_deref(), resource_type.as_deref()).await.map(Response::Records),
+            Request::RecordsShow { reference, patient, purpose } => self.records_show(&reference, patient.as_deref(), purpose.as_deref()).await.map(Response::Bytes),
+            Request::RecordsExport { directory, patient, purpose } => {
+                self.records_export(&directory, patient.as_deref(), purpose.as_deref()).await.map(Response::Exported)
+            }
+            Request::RecordsSealed { document } => self.records_sealed(&document).await.map(Response::Bytes),
+            Request::KeyExport => self.key_export().map(Response::Bytes),
+            Request::ConsentPreview { peer, terms } => self.consent_preview(&peer, &terms).map(Response::Preview),
+            Request::ConsentGrant { peer, terms } => self.consent_grant(&peer, &terms).await.map(Response::Grant),
+            Request::ConsentList => self.consent_list().map(Response::Grants),
+            Request::ConsentShow { grant } => self.consent_show(&grant).map(Response::Grant),
+            Request::ConsentRevoke { grant, reason } => self.consent_revoke(&grant, reason.as_deref()).await.map(Response::Grant),
+            Request::ConsentExport { grant } => self.consent_export(&grant).map(Response::Bytes),
+            Request::ConsentImport { consent } => self.consent_import(&consent).await.map(Response::Grant),
+            Request::ConsentInvitation { grant } => self.consent_invitation(&grant).map(Response::Bytes),
+            Request::LedgerLog { patient } => self.ledger_log(patient.as_deref()).map(Response::Log),
+            Request::LedgerVerify { file } => self.ledger_verify(file.map(serde_bytes::ByteBuf::into_vec)).map(Response::Verified),
+            Request::LedgerExport { patient } => self.ledger_export(patient.as_deref()).map(Response::Bytes),
+            Request::Audit { patient } => self.audit(patient.as_deref()).map(Response::Audit),
+            Request::Sync { timeout_ms } => self.sync(std::time::Duration::from_millis(timeout_ms)).await.map(Response::Synced),
+            Request::Status => self.status().await.map(Response::Status),
+        }
+    }
+
+    /// Works on the core. Whatever changed is passed on to the sessions before the lock is released.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Core) -> R) -> R {
+        let mut core = self.0.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work(&mut core);
+        core.pump();
+        result
+    }
+
+    /// The network, if it runs.
+    pub(crate) async fn net(&self) -> Option<Arc<Net>> {
+        self.0.running.lock().await.as_ref().map(|running| running.net.clone())
+    }
+}
+
+/// The serving rule, asked by the network.
+pub(crate) struct Door(pub(crate) std::sync::Weak<Inner>);
+
+impl Gate for Door {
+    fn admits(&self, _: &EndpointKey) -> bool {
+        // Who a peer is shows only in its card; the exchange tells strangers nothing.
+        self.0.strong_count() > 0
+    }
+
+    fn serves(&self, peer: &EndpointKey, blob: &BlobHash) -> bool {
+        let Some(inner) = self.0.upgrade() else { return false };
+        let core = inner.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.serves(peer, blob)
+    }
+}

@@ -1,0 +1,204 @@
+//! From resources to published documents: sealing on all cores, blobs on disk, then the Publish entries that name them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, LaneId, LedgerId, Recipient, Signed, SigningSecret, to_canonical};
+use chartmesh_ledger::{Action, Blob, PublishBody, Use};
+use chartmesh_records::{Compartment, ResourceFacts};
+use chartmesh_sealing::{Header, Origin, seal_document};
+use serde_bytes::ByteBuf;
+use zeroize::Zeroizing;
+
+use crate::{
+    api::ApiError,
+    core::Core,
+    manifest::Manifest,
+    node::Node,
+    write::{Parts, Writer, seal_body},
+};
+
+/// zstd's level: a good bargain between size and time.
+const LEVEL: i32 = 3;
+/// Documents that one Publish names at most.
+const PER_PUBLISH: usize = 256;
+/// Bytes of manifests in one Publish at most, roughly.
+const MANIFEST_BYTES: usize = 4 << 20;
+/// Sealed bytes held in memory before they go to disk, roughly.
+const PER_ROUND: usize = 32 << 20;
+
+/// Where a document goes: a catalog, and the epoch that is to be used there.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) lane: LaneId,
+    pub(crate) compartment: Compartment,
+    pub(crate) epoch: EntryHash,
+    pub(crate) recipient: Recipient,
+    /// Under what a party writes there.
+    pub(crate) uses: Option<Use>,
+}
+
+/// A document to be sealed and published.
+pub(crate) struct Outgoing {
+    pub(crate) place: Place,
+    /// Which compartment it is meant for; differs from the place's in the inbox.
+    pub(crate) compartment: Compartment,
+    pub(crate) content: Zeroizing<Vec<u8>>,
+    pub(crate) resources: Vec<ResourceFacts>,
+    /// The author's word, where there is one already.
+    pub(crate) origin: Option<(Signed<Origin>, Manifest)>,
+    pub(crate) extract_of: Option<BlobHash>,
+}
+
+/// Who seals.
+#[derive(Clone)]
+pub(crate) struct Publisher {
+    pub(crate) ledger: LedgerId,
+    pub(crate) key: Arc<SigningSecret>,
+    pub(crate) name: String,
+    pub(crate) now: i64,
+}
+
+impl Publisher {
+    fn author(&self) -> AuthorKey {
+        self.key.author()
+    }
+
+    fn seal(&self, outgoing: Outgoing) -> Result<Sealed, ApiError> {
+        let Outgoing { place, compartment, content, resources, origin, extract_of } = outgoing;
+        let (origin, author, author_name, time) = match origin {
+            Some((origin, manifest)) => (origin, manifest.author, manifest.author_name, manifest.time),
+            None => {
+                let origin = Origin {
+                    ledger: self.ledger,
+                    content: *BlobHash::of(&content).as_bytes(),
+                    media_type: "application/fhir+json".to_owned(),
+                    labels: vec![compartment.to_string()],
+                    time: self.now,
+                    supersedes: Vec::new(),
+                    author: self.author(),
+                    derived_from: extract_of,
+                };
+                (Signed::sign(origin, &self.key).signed().clone(), self.author(), self.name.clone(), self.now)
+            }
+        };
+        let header = Header { ledger: self.ledger, compartment: place.compartment.to_string(), publisher: self.author(), origin };
+        let document = seal_document(&content, &header, &place.recipient, LEVEL).map_err(ApiError::failed)?;
+        let manifest = Manifest { blob: document.hash, content_length: document.content_length, compartment, author, author_name, time, resources, extract_of };
+        Ok(Sealed { place, length: document.bytes.len() as u64, bytes: document.bytes, manifest })
+    }
+}
+
+/// A sealed document, not yet on disk.
+struct Sealed {
+    place: Place,
+    length: u64,
+    bytes: Vec<u8>,
+    manifest: Manifest,
+}
+
+/// Seals on all cores, in the order given.
+fn seal_all(publisher: &Publisher, outgoing: Vec<Outgoing>) -> Result<Vec<Sealed>, ApiError> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(outgoing.len().max(1));
+    let mut shares: Vec<Vec<(usize, Outgoing)>> = (0..workers).map(|_| Vec::new()).collect();
+    for (index, one) in outgoing.into_iter().enumerate() {
+        shares[index % workers].push((index, one));
+    }
+    let mut sealed = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = shares
+            .into_iter()
+            .map(|share| scope.spawn(move || share.into_iter().map(|(index, one)| Ok((index, publisher.seal(one)?))).collect::<Result<Vec<_>, ApiError>>()))
+            .collect();
+        for thread in threads {
+            sealed.extend(thread.join().map_err(|_| ApiError::failed("sealing was cut short"))??);
+        }
+        Ok::<_, ApiError>(())
+    })?;
+    Ok(sealed.into_values().collect())
+}
+
+/// A document that is sealed and on disk.
+pub(crate) struct Stored {
+    place: Place,
+    length: u64,
+    manifest: Manifest,
+}
+
+impl Node {
+    /// Seals documents and puts them on disk. Nothing names them yet.
+    pub(crate) async fn seal_and_store(&self, publisher: Publisher, outgoing: impl IntoIterator<Item = Outgoing>) -> Result<Vec<Stored>, ApiError> {
+        let mut stored = Vec::new();
+        let mut round = Vec::new();
+        let mut size = 0;
+        for one in outgoing {
+            size += one.content.len();
+            round.push(one);
+            if size >= PER_ROUND {
+                stored.extend(self.store_round(&publisher, std::mem::take(&mut round)).await?);
+                size = 0;
+            }
+        }
+        stored.extend(self.store_round(&publisher, round).await?);
+        self.0.blobs.sync().await.map_err(ApiError::failed)?;
+        Ok(stored)
+    }
+
+    async fn store_round(&self, publisher: &Publisher, round: Vec<Outgoing>) -> Result<Vec<Stored>, ApiError> {
+        let publisher = publisher.clone();
+        let sealed = tokio::task::spawn_blocking(move || seal_all(&publisher, round)).await.map_err(|_| ApiError::failed("sealing was cut short"))??;
+        let mut bytes = Vec::with_capacity(sealed.len());
+        let mut stored = Vec::with_capacity(sealed.len());
+        for one in sealed {
+            bytes.push(one.bytes);
+            stored.push(Stored { place: one.place, length: one.length, manifest: one.manifest });
+        }
+        self.0.blobs.put_many(bytes).await.map_err(ApiError::failed)?;
+        Ok(stored)
+    }
+}
+
+/// Writes the Publish entries of documents that are on disk. The caller commits.
+pub(crate) fn publish(writer: &mut Writer<'_>, stored: Vec<Stored>) -> Result<Vec<(EntryHash, BlobHash)>, ApiError> {
+    let mut by_lane: BTreeMap<LaneId, Vec<Stored>> = BTreeMap::new();
+    for one in stored {
+        by_lane.entry(one.place.lane).or_default().push(one);
+    }
+    let mut published = Vec::new();
+    for (lane, documents) in by_lane {
+        let mut documents = documents.into_iter().peekable();
+        while let Some(first) = documents.next() {
+            let place = first.place.clone();
+            let mut blobs = vec![Blob { hash: first.manifest.blob, length: first.length }];
+            let mut manifests = vec![ByteBuf::from(to_canonical(&first.manifest))];
+            let mut size = manifests[0].len();
+            while let Some(next) = documents.next_if(|_| blobs.len() < PER_PUBLISH && size < MANIFEST_BYTES) {
+                let manifest = to_canonical(&next.manifest);
+                size += manifest.len();
+                blobs.push(Blob { hash: next.manifest.blob, length: next.length });
+                manifests.push(ByteBuf::from(manifest));
+            }
+            let body = seal_body(&PublishBody { manifests }, &place.recipient)?;
+            let parts = Parts { uses: place.uses.clone(), epoch: Some(place.epoch), body: Some(body) };
+            let hashes: Vec<BlobHash> = blobs.iter().map(|blob| blob.hash).collect();
+            let entry = writer.entry(lane, Action::Publish { documents: blobs }, parts)?;
+            published.extend(hashes.into_iter().map(|blob| (entry, blob)));
+        }
+    }
+    writer.delivered(published.iter().copied());
+    Ok(published)
+}
+
+impl Core {
+    /// Who seals, for one ledger.
+    pub(crate) fn publisher(&self, ledger: LedgerId) -> Publisher {
+        Publisher { ledger, key: self.keys.signing.clone(), name: self.keys.name.clone(), now: crate::time::now() }
+    }
+
+    /// Where a patient's device puts documents of a compartment, if there is a catalog with a usable epoch.
+    pub(crate) fn place(&self, id: &LedgerId, compartment: &Compartment) -> Result<Option<Place>, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let Some(lane) = view.catalog(compartment) else { return Ok(None) };
+        let usable = ledger.lane(&lane).usable_epoch();
+        Ok(usable.map(|(epoch, recipient)| Place { lane, compartment: *compartment, epoch, recipient: recipient.clone(), uses: None }))
+    }
+}

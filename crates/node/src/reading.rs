@@ -1,0 +1,405 @@
+//! What this node holds and can show: lists, single resources byte for byte, exports. A party's node writes a receipt into the patient's ledger before it shows anything.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use chartmesh_consent::{Terms, purpose};
+use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, GrantId, LedgerId};
+use chartmesh_ledger::{Action, ReceiptBody, Use};
+use chartmesh_records::{ResourceFacts, ResourceKey, Typed, read_bundle, supersedes};
+use chartmesh_sealing::{Expected, FileKey, Identity, Key, OpenedDocument, open_document};
+
+use crate::{
+    api::{ApiError, ExportInfo, RecordInfo},
+    core::Core,
+    node::Node,
+    time,
+    view::{Document, Purpose},
+    write::{Parts, Writer, seal_body},
+};
+
+/// A resource that is known of, and the document that it is in.
+pub(crate) struct Held<'a> {
+    pub(crate) facts: &'a ResourceFacts,
+    /// Its place in the document's Bundle.
+    pub(crate) index: usize,
+    pub(crate) publish: EntryHash,
+    pub(crate) blob: BlobHash,
+    pub(crate) author: AuthorKey,
+    pub(crate) author_name: &'a str,
+    pub(crate) state: State,
+    /// A newer version by somebody who may supersede it is held.
+    pub(crate) superseded: bool,
+}
+
+/// What can be done with a resource or document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum State {
+    /// Here, and opens.
+    Readable,
+    /// Not here, or not to be opened.
+    Locked,
+    /// Published without authority: kept for the patient to look at, never shown as good.
+    Quarantined,
+}
+
+impl State {
+    fn word(self) -> String {
+        match self {
+            Self::Readable => "readable",
+            Self::Locked => "locked",
+            Self::Quarantined => "quarantined",
+        }
+        .to_owned()
+    }
+}
+
+/// A document's key, taken out from under the lock.
+enum OwnKey {
+    Identity(Identity),
+    File(FileKey),
+}
+
+impl Core {
+    /// Every resource that is known of in a ledger, each version once: of copies, the one that is best to open.
+    pub(crate) fn resources(&self, id: &LedgerId) -> Result<Vec<Held<'_>>, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let mut best: BTreeMap<(AuthorKey, ResourceKey, [u8; 32]), ((State, bool, chartmesh_records::Compartment), Held<'_>)> = BTreeMap::new();
+        for document in view.documents(ledger) {
+            let state = self.state(&document);
+            for (index, facts) in document.manifest.resources.iter().enumerate() {
+                let held = Held {
+                    facts,
+                    index,
+                    publish: document.publish,
+                    blob: document.blob(),
+                    author: document.manifest.author,
+                    author_name: &document.manifest.author_name,
+                    state,
+                    superseded: false,
+                };
+                let rank = (state, document.manifest.extract_of.is_some(), facts.compartment());
+                match best.entry((held.author, facts.key(), facts.hash)) {
+                    std::collections::btree_map::Entry::Occupied(mut other) if other.get().0 > rank => {
+                        other.insert((rank, held));
+                    }
+                    std::collections::btree_map::Entry::Occupied(_) => {}
+                    std::collections::btree_map::Entry::Vacant(vacant) => {
+                        vacant.insert((rank, held));
+                    }
+                }
+            }
+        }
+        let mut all: Vec<Held<'_>> = best.into_values().map(|(_, held)| held).collect();
+        let mut versions: BTreeMap<ResourceKey, Vec<usize>> = BTreeMap::new();
+        for (index, held) in all.iter().enumerate() {
+            versions.entry(held.facts.key()).or_default().push(index);
+        }
+        let mut old = BTreeSet::new();
+        for same in versions.values().filter(|same| same.len() > 1) {
+            for a in same {
+                let newer = same.iter().any(|b| {
+                    let (a, b) = (&all[*a], &all[*b]);
+                    let may = b.author == a.author || ledger.is_device(&b.author);
+                    may && b.state == State::Readable && supersedes(b.facts, a.facts)
+                });
+                if newer {
+                    old.insert(*a);
+                }
+            }
+        }
+        for index in old {
+            all[index].superseded = true;
+        }
+        Ok(all)
+    }
+
+    /// The resources that count today.
+    pub(crate) fn current_resources(&self, id: &LedgerId) -> Result<Vec<Held<'_>>, ApiError> {
+        let mut all = self.resources(id)?;
+        all.retain(|held| !held.superseded && held.state != State::Quarantined);
+        Ok(all)
+    }
+
+    fn state(&self, document: &Document<'_>) -> State {
+        if document.state.void.is_some() {
+            State::Quarantined
+        } else if self.delivered.contains(&(document.publish, document.blob())) {
+            State::Readable
+        } else {
+            State::Locked
+        }
+    }
+
+    fn list(&self, id: &LedgerId, resource_type: Option<&str>) -> Result<Vec<RecordInfo>, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let mut records: Vec<RecordInfo> = self
+            .resources(id)?
+            .into_iter()
+            .filter(|held| resource_type.is_none_or(|wanted| held.facts.resource_type == wanted))
+            .map(|held| RecordInfo {
+                resource_type: Some(held.facts.resource_type.clone()),
+                id: Some(held.facts.id.clone()),
+                patient: *id,
+                category: Some(held.facts.category.to_string()),
+                sensitivity: Some(held.facts.sensitivity().to_string()),
+                date: held.facts.date.clone(),
+                author: Some(held.author_name.to_owned()),
+                document: held.blob,
+                state: held.state.word(),
+                typed: Some(typed(&held.facts.typed).to_owned()),
+                title: held.facts.title.clone(),
+                superseded: held.superseded,
+            })
+            .collect();
+        if resource_type.is_none() {
+            let known: BTreeSet<(EntryHash, BlobHash)> = view.documents(ledger).iter().map(|document| (document.publish, document.blob())).collect();
+            for lane in ledger.lanes() {
+                for (publish, state) in &ledger.lane(lane).publishes {
+                    let dark = state.documents.iter().filter(|blob| !known.contains(&(*publish, blob.hash)) && !state.withdrawn.contains_key(&blob.hash));
+                    records.extend(dark.map(|blob| RecordInfo {
+                        resource_type: None,
+                        id: None,
+                        patient: *id,
+                        category: None,
+                        sensitivity: None,
+                        date: None,
+                        author: None,
+                        document: blob.hash,
+                        state: if state.void.is_some() { State::Quarantined.word() } else { State::Locked.word() },
+                        typed: None,
+                        title: None,
+                        superseded: false,
+                    }));
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Under which grant this party reads these resources: one in force that permits them, else the latest that does, else the latest.
+    fn reading_grant(&self, id: &LedgerId, facts: &[&ResourceFacts]) -> Result<(GrantId, &Terms), ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let now = time::now();
+        let own = view.grants.iter().filter(|(_, open)| open.party == self.keys.party());
+        let ranked = own.map(|(grant, open)| {
+            let request = crate::duties::read_request(id, &crate::consents::party_reference(&open.party), &open.terms, open.time);
+            let permits = facts.iter().all(|facts| matches!(chartmesh_consent::decide(&open.terms, &request, facts), chartmesh_consent::Decision::Permit(_)));
+            let live = ledger.lane(&open.circle).grants.get(grant).is_some_and(|state| state.is_live(now));
+            ((live && permits, permits, live, open.time), *grant, &open.terms)
+        });
+        let best = ranked.max_by_key(|(rank, grant, _)| (*rank, *grant)).map(|(_, grant, terms)| (grant, terms));
+        best.ok_or_else(|| ApiError::refused("no grant of this patient to this node is known").advise("ask the patient for one, then run `chartmesh sync`"))
+    }
+
+    /// Writes a receipt, durably, before anything is shown. Nothing for the patient's own device.
+    fn receipt(&mut self, id: &LedgerId, what: Vec<String>, facts: &[&ResourceFacts], purpose_word: Option<&str>) -> Result<(), ApiError> {
+        if self.is_owner(id) {
+            return Ok(());
+        }
+        let asked = purpose_word.map(|word| purpose::parse(word).map_err(|error| ApiError::usage(format_args!("--purpose {word}: {error}")))).transpose()?;
+        let (grant, terms) = self.reading_grant(id, facts)?;
+        let purposes = terms.purposes();
+        let purpose = match asked {
+            None => purposes.into_iter().next().unwrap_or_else(|| purpose::act_reason(purpose::TREAT)),
+            Some(asked) if purposes.iter().any(|allowed| purpose::covers(allowed, &asked)) => asked,
+            Some(asked) => {
+                return Err(ApiError::refused(format_args!("the patient's consent does not cover {}", purpose::name(&asked))).advise("`chartmesh consent list` shows what it covers"));
+            }
+        };
+        let (ledger, view) = self.open(id)?;
+        let circle = view.grants.get(&grant).map(|open| open.circle).ok_or_else(|| ApiError::failed("an unknown grant"))?;
+        let recipient = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?.recipient().clone();
+        let own = self.keys.author();
+        let n = 1 + ledger.lane(&circle).receipts.iter().filter(|receipt| receipt.author == own).count() as u64;
+        let body = ReceiptBody { who: self.keys.name.clone(), what, purpose: purpose.code, time: time::now() };
+        let parts = Parts { uses: Some(Use::Grant(grant)), body: Some(seal_body(&body, &recipient)?), ..Parts::default() };
+        let mut writer = Writer::new(self, *id)?;
+        writer.entry(circle, Action::Receipt { grant, n }, parts)?;
+        writer.commit()?;
+        Ok(())
+    }
+}
+
+fn typed(typed: &Typed) -> &'static str {
+    match typed {
+        Typed::Ok => "ok",
+        Typed::Lossy(_) => "lossy",
+        Typed::Failed(_) => "failed",
+    }
+}
+
+impl Node {
+    /// Lists what is held.
+    pub(crate) async fn records_list(&self, patient: Option<&str>, resource_type: Option<&str>) -> Result<Vec<RecordInfo>, ApiError> {
+        self.with(|core| {
+            let ids: Vec<LedgerId> = match patient {
+                Some(_) => vec![core.find_patient(patient)?],
+                None => core.replica.ledgers.keys().copied().collect(),
+            };
+            let mut records = Vec::new();
+            for id in ids {
+                records.extend(core.list(&id, resource_type)?);
+            }
+            records.sort_by(|a, b| (&a.patient, &b.date, &a.resource_type, &a.id).cmp(&(&b.patient, &a.date, &b.resource_type, &b.id)));
+            Ok(records)
+        })
+    }
+
+    /// One resource, byte for byte as it came in.
+    pub(crate) async fn records_show(&self, reference: &str, patient: Option<&str>, purpose: Option<&str>) -> Result<Vec<u8>, ApiError> {
+        let (resource_type, resource_id) = reference
+            .split_once('/')
+            .ok_or_else(|| ApiError::usage(format_args!("{reference:?} is not TYPE/ID")).advise("`chartmesh records list` shows what is held"))?;
+        let (id, publish, blob, index) = self.with(|core| {
+            let ids: Vec<LedgerId> = match patient {
+                Some(_) => vec![core.find_patient(patient)?],
+                None => core.replica.ledgers.keys().copied().collect(),
+            };
+            let mut found = Vec::new();
+            for id in ids {
+                let matching = core.resources(&id)?.into_iter().filter(|held| held.facts.resource_type == resource_type && held.facts.id == resource_id);
+                found.extend(matching.map(|held| (held.superseded, held.state, id, held.publish, held.blob, held.index, held.facts.clone())));
+            }
+            found.sort_by_key(|(superseded, state, ..)| (*state, *superseded));
+            let mut holders: Vec<LedgerId> = found.iter().map(|(_, _, id, ..)| *id).collect();
+            holders.dedup();
+            if holders.len() > 1 && patient.is_none() {
+                return Err(ApiError::usage(format_args!("several patients have a {reference}")).advise("name one with --patient"));
+            }
+            let Some((_, state, id, publish, blob, index, facts)) = found.into_iter().next() else {
+                return Err(ApiError::failed(format_args!("no {reference} is held here, or it is not for this node to know")).advise("`chartmesh records list` shows what is held"));
+            };
+            match state {
+                State::Readable => {}
+                State::Locked => {
+                    return Err(ApiError::failed(format_args!("{reference} is known here, but its document has not arrived")).advise("run `chartmesh sync`"));
+                }
+                State::Quarantined => {
+                    return Err(ApiError::refused(format_args!("{reference} is quarantined: it was published without the patient's authority")));
+                }
+            }
+            core.receipt(&id, vec![reference.to_owned()], &[&facts], purpose)?;
+            Ok((id, publish, blob, index))
+        })?;
+        let opened = self.open_document(&id, &publish, &blob).await?;
+        let resources = read_bundle(&opened.content).map_err(|error| ApiError::failed(format_args!("document {}: {error}", blob.short())))?;
+        resources.into_iter().nth(index).ok_or_else(|| ApiError::failed(format_args!("document {} holds less than its manifest says", blob.short())))
+    }
+
+    /// Writes everything readable as FHIR Bundles into an empty directory.
+    pub(crate) async fn records_export(&self, directory: &Path, patient: Option<&str>, purpose: Option<&str>) -> Result<ExportInfo, ApiError> {
+        let (id, documents) = self.with(|core| {
+            let id = core.find_patient(patient)?;
+            let wanted: BTreeSet<(EntryHash, BlobHash)> =
+                core.resources(&id)?.into_iter().filter(|held| held.state == State::Readable).map(|held| (held.publish, held.blob)).collect();
+            Ok::<_, ApiError>((id, wanted))
+        })?;
+        prepare(directory)?;
+        self.with(|core| {
+            let (ledger, view) = core.open(&id)?;
+            let facts: Vec<ResourceFacts> = view
+                .documents(ledger)
+                .into_iter()
+                .filter(|document| documents.contains(&(document.publish, document.blob())))
+                .flat_map(|document| document.manifest.resources.iter().cloned())
+                .collect();
+            let what = facts.iter().map(|facts| format!("{}/{}", facts.resource_type, facts.id)).collect::<BTreeSet<_>>().into_iter().collect();
+            core.receipt(&id, what, &facts.iter().collect::<Vec<_>>(), purpose)
+        })?;
+        let mut info = ExportInfo { directory: directory.to_owned(), files: 0, resources: 0 };
+        for (publish, blob) in documents {
+            let opened = self.open_document(&id, &publish, &blob).await?;
+            info.resources += read_bundle(&opened.content).map_err(ApiError::failed)?.len() as u64;
+            let name = format!("{}-{}.json", opened.header.compartment.replace('/', "-"), blob.short());
+            write_new(&directory.join(name), &opened.content)?;
+            info.files += 1;
+        }
+        Ok(info)
+    }
+
+    /// A sealed document as stored.
+    pub(crate) async fn records_sealed(&self, word: &str) -> Result<Vec<u8>, ApiError> {
+        let word = word.to_lowercase();
+        let found: BTreeSet<BlobHash> = self.with(|core| {
+            let blobs = core.replica.ledgers.values().flat_map(|ledger| ledger.lanes().flat_map(|lane| ledger.lane(lane).publishes.values()));
+            blobs.flat_map(|publish| &publish.documents).map(|blob| blob.hash).filter(|hash| !word.is_empty() && hash.to_string().starts_with(&word)).collect()
+        });
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (Some(blob), None) => self.blob(&blob).await,
+            (None, _) => Err(ApiError::failed(format_args!("no document {word:?} is known here")).advise("`chartmesh records list --json` shows documents")),
+            _ => Err(ApiError::usage(format_args!("several documents begin with {word}")).advise("give more of its hash")),
+        }
+    }
+
+    /// The age identities that open the documents held here, as an identity file of stock age.
+    pub(crate) fn key_export(&self) -> Result<Vec<u8>, ApiError> {
+        self.with(|core| {
+            let mut file = String::from("# age identities of chartmesh. Whoever has this file reads the documents: keep it safe.\n");
+            for view in core.views.values() {
+                for (epoch, identity) in &view.epochs {
+                    file.push_str(&format!("# epoch {epoch}\n{}\n", identity.to_bech32().as_str()));
+                }
+            }
+            file.push_str(&format!("# this node\n{}\n", core.keys.sealing.to_bech32().as_str()));
+            Ok(file.into_bytes())
+        })
+    }
+
+    /// The bytes of a blob that should be here.
+    pub(crate) async fn blob(&self, blob: &BlobHash) -> Result<Vec<u8>, ApiError> {
+        let bytes = self.0.blobs.get(blob).await.map_err(ApiError::failed)?;
+        bytes.ok_or_else(|| ApiError::failed(format_args!("document {} is not here", blob.short())).advise("run `chartmesh sync` to fetch it"))
+    }
+
+    /// Opens a document and checks it against its entry.
+    pub(crate) async fn open_document(&self, id: &LedgerId, publish: &EntryHash, blob: &BlobHash) -> Result<OpenedDocument, ApiError> {
+        let bytes = self.blob(blob).await?;
+        let (key, length, publisher, compartment, continues) = self.with(|core| {
+            let (ledger, view) = core.open(id)?;
+            let documents = view.documents(ledger);
+            let document = documents.iter().find(|document| document.publish == *publish && document.blob() == *blob);
+            let document = document.ok_or_else(|| ApiError::refused(format_args!("document {} cannot be opened here", blob.short())))?;
+            let key = match document.key {
+                Key::Identity(identity) => OwnKey::Identity(identity.share()),
+                Key::File(file) => OwnKey::File(FileKey::new(*file.expose())),
+            };
+            let compartment = match view.lanes.get(&document.lane) {
+                Some(Purpose::Catalog(compartment)) => Some(compartment.to_string()),
+                Some(Purpose::Keyring | Purpose::Circle(_)) | None => None,
+            };
+            let continues: Vec<LedgerId> = ledger.charter().continues.into_iter().collect();
+            Ok::<_, ApiError>((key, document.manifest.content_length, document.entry.author(), compartment, continues))
+        })?;
+        let expected =
+            Expected { hash: *blob, content_length: length, ledger: *id, continues: &continues, compartment: compartment.as_deref(), publisher };
+        let opened = match &key {
+            OwnKey::Identity(identity) => open_document(&bytes, identity, &expected),
+            OwnKey::File(file) => open_document(&bytes, file, &expected),
+        };
+        opened.map_err(|error| ApiError::failed(format_args!("document {} is quarantined: {error}", blob.short())))
+    }
+}
+
+/// Makes a directory that only its owner reads; one that is there already must be empty.
+fn prepare(directory: &Path) -> Result<(), ApiError> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    let wrong = |error: std::io::Error| ApiError::failed(format_args!("{}: {error}", directory.display()));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
+    if std::fs::read_dir(directory).map_err(wrong)?.next().is_some() {
+        return Err(ApiError::failed(format_args!("{} is not empty", directory.display())).advise("name a new directory"));
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), ApiError> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+
+    let wrong = |error: std::io::Error| ApiError::failed(format_args!("{}: {error}", path.display()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(wrong)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(wrong)
+}

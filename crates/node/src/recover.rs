@@ -1,0 +1,264 @@
+//! Recovery: a new device for a patient who has the words and can reach a custodian or another device.
+//!
+//! The words' root of rank 0 claims the ledger from the responder, which serves the claimant as a device. The new charter version suspends every earlier device at what was
+//! seen of its entries, lists this one, and replaces keyring and epochs, which the lost device knows.
+
+use std::time::{Duration, Instant};
+
+use chartmesh_identity::{Card, Kind, LedgerId, RecoveryWords, Signed, SigningSecret, Ticket};
+use chartmesh_ledger::{Action, KeyBody, KeyringKey, LaneKey, Root, Seed, decode};
+use chartmesh_sealing::{Identity, open};
+use chartmesh_vault::{Unlock, WORK_FACTOR};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{
+    api::{ApiError, PeerSource},
+    charter::{device, keyring_body, recovery_recipient},
+    core::Core,
+    duties::{renew_all, store_keys},
+    home::Home,
+    net::Route,
+    node::Node,
+    peers::routes,
+    secrets::{Keys, PatientSecrets, Secrets, seed},
+    setup::{check_name, create_vault},
+    view::Purpose,
+    write::{Parts, Writer},
+};
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovered {
+    /// The ledger.
+    pub ledger: LedgerId,
+    /// Entries that came back.
+    pub entries: u64,
+    /// Documents that came back.
+    pub documents: u64,
+    /// Documents known of that did not.
+    pub missing: u64,
+    /// Devices that have no authority any more.
+    pub suspended: u64,
+}
+
+/// What a home is called until the ledger tells the patient's name.
+const UNNAMED: &str = "Patient";
+
+pub(crate) async fn recover(
+    home: &Home,
+    words: &RecoveryWords,
+    from: PeerSource,
+    name: Option<&str>,
+    passphrase: Option<&Zeroizing<String>>,
+    wait: Duration,
+) -> Result<Recovered, ApiError> {
+    let deadline = Instant::now() + wait;
+    let (route, card) = source(from)?;
+    let secrets = Secrets::generate(name.unwrap_or(UNNAMED).trim(), Kind::Patient);
+    check_name(&secrets)?;
+    let was_there = home.path().exists();
+    drop(create_vault(home, &secrets, passphrase)?);
+    let node = Node::open(home, passphrase).await?;
+    let result = run(&node, words, &route, card, name, secrets, passphrase, deadline).await;
+    let stopped = node.stop().await;
+    drop(node);
+    match result {
+        Ok(recovered) => stopped.map(|()| recovered),
+        Err(error) => {
+            undo(home, was_there);
+            Err(error)
+        }
+    }
+}
+
+/// Where the responder is, from a ticket or a card.
+fn source(from: PeerSource) -> Result<(Vec<Route>, Option<Signed<Card>>), ApiError> {
+    match from {
+        PeerSource::Ticket(text) => {
+            let ticket: Ticket = text.parse().map_err(ApiError::usage)?;
+            Ok((vec![Route { endpoint: ticket.endpoint, addresses: ticket.addresses, relay: None }], None))
+        }
+        PeerSource::File(bytes) => {
+            let card = Card::read(&bytes).map_err(ApiError::failed)?;
+            Ok((routes(&card), Some(card.signed().clone())))
+        }
+    }
+}
+
+/// Leaves nothing behind of a home that came to nothing.
+fn undo(home: &Home, was_there: bool) {
+    if !was_there {
+        let _ = std::fs::remove_dir_all(home.path());
+        return;
+    }
+    for name in ["keys.age", "lock"] {
+        let _ = std::fs::remove_file(home.path().join(name));
+    }
+    for name in ["vault", "blobs"] {
+        let _ = std::fs::remove_dir_all(home.path().join(name));
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "one sequence of steps, named for what they need")]
+async fn run(
+    node: &Node,
+    words: &RecoveryWords,
+    routes: &[Route],
+    card: Option<Signed<Card>>,
+    name: Option<&str>,
+    secrets: Secrets,
+    passphrase: Option<&Zeroizing<String>>,
+    deadline: Instant,
+) -> Result<Recovered, ApiError> {
+    node.start_network(None, false).await?;
+    let net = node.net().await.ok_or_else(|| ApiError::failed("the network was stopped"))?;
+    let mut link = None;
+    for route in routes {
+        link = Some(net.connect(route, deadline.saturating_duration_since(Instant::now())).await);
+        if matches!(link, Some(Ok(_))) {
+            break;
+        }
+    }
+    let link = link.ok_or_else(|| ApiError::unreachable("no endpoint is known"))?;
+    let link = link.map_err(|error| ApiError::unreachable(error).advise("the custodian or other device must be running `chartmesh serve`"))?;
+    let own = node.with(|core| core.replica.me.card.signed().clone());
+    let session = node.take_link(link, Some((words.root(), own)));
+    drop(net);
+    let root = words.root().root();
+    let holds = |core: &Core| core.replica.ledgers.iter().find(|(_, ledger)| ledger.charter().rank(&root) == Some(0)).map(|(id, _)| *id);
+    wait_for(node, deadline, |core| match core.sessions.slot(session) {
+        None => Some(Err(ApiError::refused("whoever answered hung up").advise("is it a custodian or device of this patient?"))),
+        Some(slot) if slot.settled => Some(match holds(core) {
+            Some(_) => Ok(()),
+            None => Err(ApiError::refused("whoever answered holds no ledger of these words").advise("check the words, and that it is a custodian or device of this patient")),
+        }),
+        Some(_) => None,
+    })
+    .await?;
+    let suspended = node.with(|core| {
+        let id = holds(core).ok_or_else(|| ApiError::failed("the ledger is gone"))?;
+        if let Some(card) = card.and_then(|card| card.verify().ok()).or_else(|| core.sessions.slot(session).and_then(|slot| slot.peer().cloned())) {
+            core.peers.meet(card, true, None, &core.vault)?;
+        }
+        take_over(core, id, words, name, secrets, passphrase)
+    })?;
+    node.tend().await?;
+    // Best effort from here on: what has not come yet comes with the next sync.
+    let _ = wait_for(node, deadline, |core| {
+        let done = core.sessions.slot(session).is_none_or(|slot| slot.settled) && core.missing().is_empty();
+        done.then_some(Ok(()))
+    })
+    .await;
+    node.with(|core| {
+        let id = core.own_ledger()?;
+        let ledger = core.ledger(&id)?;
+        Ok(Recovered {
+            ledger: id,
+            entries: ledger.len() as u64,
+            documents: core.delivered.len() as u64,
+            missing: core.missing().len() as u64,
+            suspended,
+        })
+    })
+}
+
+/// Waits until the question has an answer.
+async fn wait_for<T>(node: &Node, deadline: Instant, mut answer: impl FnMut(&Core) -> Option<Result<T, ApiError>>) -> Result<T, ApiError> {
+    loop {
+        let changed = node.0.signals.sessions.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        if let Some(answer) = node.with(|core| answer(core)) {
+            return answer;
+        }
+        if tokio::time::timeout_at(deadline.into(), changed).await.is_err() {
+            return Err(ApiError::unreachable("not everything came back in time").advise("try again with a better connection"));
+        }
+    }
+}
+
+/// Opens the keyring with the words, then makes this device the only one. How many were suspended.
+fn take_over(core: &mut Core, id: LedgerId, words: &RecoveryWords, name: Option<&str>, mut secrets: Secrets, passphrase: Option<&Zeroizing<String>>) -> Result<u64, ApiError> {
+    let keyring = find_keyring(core, &id, words)?;
+    if let (None, Some(found)) = (name, &keyring.name) {
+        secrets.name.clone_from(found);
+    }
+    let root = seed();
+    secrets.patient = Some(PatientSecrets { ledger: id, root, keyring_secret: Seed::new(*keyring.secret.expose()), keyring: Seed::new(*keyring.identity.expose()) });
+    core.keys = Keys::from_secrets(&secrets);
+    core.open_view(id);
+    let held = held_keys(core, &id)?;
+    // The lost device knows the old keyring: a new one takes its place.
+    if let Some(patient) = &mut secrets.patient {
+        patient.keyring = seed();
+    }
+    let unlock = passphrase.map_or(Unlock::None, |passphrase| Unlock::Passphrase(passphrase));
+    core.vault.replace_secrets(secrets.to_vault(), unlock, WORK_FACTOR).map_err(ApiError::failed)?;
+    core.keys = Keys::from_secrets(&secrets);
+    let contact = core.replica.me.card.contact.clone();
+    core.replica.me.card = Card { profile: core.keys.profile(), contact }.sign(&core.keys.signing).map_err(ApiError::failed)?;
+    let patient = secrets.patient.as_ref().ok_or_else(|| ApiError::failed("no patient"))?;
+    let own_root = SigningSecret::from_seed(patient.root.expose()).root();
+    let keyring_recipient = Identity::from_seed(patient.keyring.expose()).recipient().clone();
+    let this = device(&core.keys);
+    let fences: Vec<_> = {
+        let ledger = core.ledger(&id)?;
+        ledger.charter().active_devices().map(|device| (device.key, ledger.device_fence(&device.key))).collect()
+    };
+    let suspended = fences.len() as u64;
+    let mut writer = Writer::new(core, id)?;
+    writer.charter_by(&words.root(), |next| {
+        for device in &mut next.devices {
+            if let Some((_, fence)) = fences.iter().find(|(key, _)| *key == device.key) {
+                device.suspended = Some(fence.clone());
+            }
+        }
+        next.devices.push(this);
+        next.roots.retain(|root| root.rank == 0);
+        next.roots.push(Root { key: own_root, rank: 1 });
+        next.recovery = recovery_recipient(words);
+        next.keyring = keyring_recipient.clone();
+    })?;
+    let lane = crate::charter::keyring_lane(&patient.keyring_secret);
+    for recipient in [recovery_recipient(words), writer.core.keys.recipient().clone()] {
+        let body = keyring_body(patient, &secrets.name, &recipient)?;
+        writer.entry(lane, Action::Key {}, Parts::body(body))?;
+    }
+    store_keys(&mut writer, &id, held)?;
+    writer.commit()?;
+    core.open_view(id);
+    renew_all(core, &id)?;
+    Ok(suspended)
+}
+
+/// The newest keyring that the words open.
+fn find_keyring(core: &Core, id: &LedgerId, words: &RecoveryWords) -> Result<KeyringKey, ApiError> {
+    let ledger = core.ledger(id)?;
+    let recovery = Identity::from_seed(&words.recovery_seed());
+    let lane = ledger.charter().keyring_lane;
+    let wanted = &ledger.charter().keyring;
+    let keyrings = ledger.entries(&lane).filter(|entry| ledger.is_device(&entry.author())).filter_map(|entry| {
+        let body = open(entry.body.as_ref()?, &recovery).ok()?;
+        decode::<KeyBody>(&body).ok()?.keyring
+    });
+    let current = keyrings.filter(|keyring| Identity::from_seed(keyring.identity.expose()).recipient() == wanted).last();
+    current.ok_or_else(|| ApiError::failed("the keyring could not be opened with these words").advise("check the words; another custodian may have a newer copy"))
+}
+
+/// Every lane and epoch identity that can be read.
+fn held_keys(core: &Core, id: &LedgerId) -> Result<Vec<LaneKey>, ApiError> {
+    let (ledger, view) = core.open(id)?;
+    let mut keys = Vec::new();
+    for (lane, purpose) in &view.lanes {
+        if let (Purpose::Circle(party), Some(identity)) = (purpose, view.circle_identity(lane)) {
+            keys.push(LaneKey { lane: *lane, epoch: None, purpose: party.to_string(), identity: Seed::new(*identity.expose_seed()) });
+        }
+    }
+    for (epoch, identity) in &view.epochs {
+        let Some(lane) = ledger.get(epoch).map(|entry| entry.header.lane) else { continue };
+        let Some(Purpose::Catalog(compartment)) = view.lanes.get(&lane) else { continue };
+        keys.push(LaneKey { lane, epoch: Some(*epoch), purpose: compartment.to_string(), identity: Seed::new(*identity.expose_seed()) });
+    }
+    Ok(keys)
+}

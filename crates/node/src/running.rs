@@ -1,0 +1,210 @@
+//! What runs while a node is on the network: see the crate's documentation for the tasks.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chartmesh_exchange::{Event, Side};
+use chartmesh_identity::{Card, EndpointKey, Signed, SigningSecret};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    api::ApiError,
+    control,
+    net::{Link, LinkReceiver, LinkSender, Net, NetConfig, Route},
+    node::{Door, Node, Ready},
+    peers::routes,
+    session::Out,
+};
+
+/// Links that may wait to be taken.
+const WAITING_LINKS: usize = 16;
+/// How long a call may take.
+pub(crate) const CALL_WAIT: Duration = Duration::from_secs(5);
+/// Longest pause between two calls to a peer that does not answer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A network that is up.
+pub(crate) struct Running {
+    pub(crate) net: Arc<Net>,
+    pub(crate) ready: Ready,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Starts the network; with `stay`, also the control socket and the caller.
+    pub(crate) async fn start_network(&self, listen: Option<SocketAddr>, stay: bool) -> Result<Ready, ApiError> {
+        let mut running = self.0.running.lock().await;
+        if let Some(running) = running.as_ref() {
+            return Ok(running.ready.clone());
+        }
+        let config = self.0.home.config()?;
+        let relay = config.relay.clone();
+        let net_config = NetConfig { listen, relay: config.relay, dns: config.dns, publish: config.publish, mdns: config.mdns };
+        let seed = self.with(|core| zeroize::Zeroizing::new(*core.keys.endpoint.expose()));
+        let (links, incoming) = mpsc::channel(WAITING_LINKS);
+        let door = Arc::new(Door(Arc::downgrade(&self.0)));
+        let net = Net::start(&net_config, &seed, self.0.blobs.clone(), door, links).await.map_err(ApiError::failed)?;
+        let net = Arc::new(net);
+        let addresses: Vec<String> = net.addresses().iter().map(ToString::to_string).collect();
+        self.with(|core| core.set_contact(addresses.clone(), relay))?;
+        let ready = Ready { endpoint: net.endpoint().to_string(), addresses };
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        if stay {
+            let listener = control::listen(&self.0.home)?;
+            tasks.spawn(until(stopped.clone(), control::answer(self.clone(), listener)));
+            tasks.spawn(until(stopped.clone(), call_peers(self.clone(), net.clone())));
+        }
+        tasks.spawn(until(stopped.clone(), accept(self.clone(), incoming)));
+        tasks.spawn(until(stopped.clone(), crate::fetching::fetch(self.clone(), net.clone())));
+        tasks.spawn(until(stopped, crate::duties::steward(self.clone())));
+        *running = Some(Running { net, ready: ready.clone(), stop, tasks });
+        Ok(ready)
+    }
+
+    /// Ends what [`Node::start_network`] started; sessions say goodbye.
+    pub(crate) async fn stop_network(&self) {
+        let Some(mut running) = self.0.running.lock().await.take() else { return };
+        self.with(|core| core.leave_all());
+        let _ = running.stop.send(true);
+        while running.tasks.join_next().await.is_some() {}
+        let mut net = running.net;
+        // Readers and callers hold the network for moments only.
+        loop {
+            match Arc::try_unwrap(net) {
+                Ok(last) => return last.shutdown().await,
+                Err(held) => {
+                    net = held;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// Gives a link its session, its reader and its writer. The session's number.
+    pub(crate) fn take_link(&self, link: Link, claim: Option<(SigningSecret, Signed<Card>)>) -> u64 {
+        let side = if link.initiator() { Side::Initiator } else { Side::Responder };
+        let remote = link.remote();
+        let (sender, receiver) = link.split();
+        let (outbox, queue) = mpsc::unbounded_channel();
+        let nonce = *SigningSecret::generate().expose_seed();
+        let id = self.with(|core| core.attach(side, remote, nonce, outbox, claim));
+        tokio::spawn(write(sender, queue));
+        tokio::spawn(read(self.clone(), id, receiver));
+        id
+    }
+
+    /// Everybody who may be called: contacts, and who serves the ledgers held.
+    pub(crate) fn callable(&self) -> Vec<(String, Vec<Route>)> {
+        self.with(|core| {
+            let own = core.keys.party();
+            let blocked: Vec<_> = core.peers.iter().filter(|peer| peer.rival.is_some()).map(crate::peers::Peer::party).collect();
+            let mut cards: std::collections::BTreeMap<_, (String, Card)> = std::collections::BTreeMap::new();
+            let invited = core.memberships.values().flat_map(|member| &member.nodes).filter_map(|card| Card::read(card.as_bytes()).ok());
+            let known = core.peers.iter().map(|peer| peer.card.clone());
+            for card in invited.chain(known) {
+                let newer = cards.get(&card.profile.party).is_none_or(|(_, held)| held.contact.counter <= card.contact.counter);
+                if newer && card.profile.party != own && !blocked.contains(&card.profile.party) {
+                    cards.insert(card.profile.party, (card.profile.name.clone(), (*card).clone()));
+                }
+            }
+            cards.into_values().map(|(name, card)| (name, routes(&card))).collect()
+        })
+    }
+
+    /// Calls a peer at the first of its endpoints that answers. The session's number.
+    pub(crate) async fn call(&self, net: &Net, routes: &[Route], wait: Duration) -> Result<u64, ApiError> {
+        let mut last = ApiError::unreachable("no endpoint is known");
+        for route in routes {
+            match net.connect(route, wait).await {
+                Ok(link) => return Ok(self.take_link(link, None)),
+                Err(error) => last = ApiError::unreachable(error),
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Runs a task until the node stops.
+async fn until(mut stopped: watch::Receiver<bool>, task: impl Future<Output = ()>) {
+    tokio::select! {
+        _ = stopped.changed() => {}
+        () = task => {}
+    }
+}
+
+async fn accept(node: Node, mut incoming: mpsc::Receiver<Link>) {
+    while let Some(link) = incoming.recv().await {
+        node.take_link(link, None);
+    }
+}
+
+async fn write(mut sender: LinkSender, mut queue: mpsc::UnboundedReceiver<Out>) {
+    while let Some(out) = queue.recv().await {
+        match out {
+            Out::Frame(frame) => {
+                if let Err(error) = sender.send(&frame).await {
+                    tracing::debug!(%error, "a link broke");
+                    return;
+                }
+            }
+            Out::Close(reason) if reason.is_empty() => return sender.finish().await,
+            Out::Close(reason) => return sender.close(3, &reason).await,
+        }
+    }
+}
+
+async fn read(node: Node, id: u64, mut receiver: LinkReceiver) {
+    let reason = loop {
+        match receiver.recv().await {
+            Ok(Some(frame)) => node.with(|core| core.event(id, Event::Frame(frame))),
+            Ok(None) => break "done".to_owned(),
+            Err(error) => break error.to_string(),
+        }
+    };
+    node.with(|core| core.detach(id, &reason));
+}
+
+/// When a peer is to be called next.
+struct Pause {
+    next: Instant,
+    length: Duration,
+}
+
+async fn call_peers(node: Node, net: Arc<Net>) {
+    let mut pauses: std::collections::BTreeMap<EndpointKey, Pause> = std::collections::BTreeMap::new();
+    loop {
+        let now = Instant::now();
+        let due: Vec<Vec<Route>> = node
+            .callable()
+            .into_iter()
+            .map(|(_, routes)| routes)
+            .filter(|routes| routes.iter().all(|route| pauses.get(&route.endpoint).is_none_or(|pause| pause.next <= now)))
+            .collect();
+        for routes in due {
+            let up = node.with(|core| routes.iter().any(|route| core.sessions.is_up(&route.endpoint)));
+            if up {
+                continue;
+            }
+            let called = node.call(&net, &routes, CALL_WAIT).await;
+            for route in &routes {
+                let length = match (&called, pauses.get(&route.endpoint)) {
+                    (Ok(_), _) | (_, None) => Duration::from_secs(1),
+                    (Err(_), Some(pause)) => (pause.length * 2).min(LONGEST_PAUSE),
+                };
+                pauses.insert(route.endpoint, Pause { next: Instant::now() + length, length });
+            }
+        }
+        tokio::select! {
+            () = node.0.signals.dial.notified() => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! Sessions as the core sees them: events in, effects carried out in their order. What is to be on disk is there before anything that rests on it leaves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use chartmesh_exchange::{Closing, Effect, Event, Options, Session, Side};
+use chartmesh_identity::{BlobHash, Card, EndpointKey, EntryHash, LedgerId, PartyKey, Signed, Verified};
+use chartmesh_ledger::{Claim, Invitation, Peer, may_have_blob};
+use chartmesh_sealing::{open, seal};
+use chartmesh_vault::Table;
+use tokio::sync::{Notify, mpsc};
+
+use crate::{
+    api::ApiError,
+    core::Core,
+    peers::{Met, routes},
+    net::Route,
+    time,
+};
+
+/// What leaves through a link.
+pub(crate) enum Out {
+    /// A frame.
+    Frame(Vec<u8>),
+    /// The end, and why.
+    Close(String),
+}
+
+/// A session and the link it speaks through.
+pub(crate) struct Slot {
+    session: Session,
+    outbox: mpsc::UnboundedSender<Out>,
+    pub(crate) settled: bool,
+    told_pending: Option<u64>,
+    /// Signs a claim when challenged: recovery.
+    claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
+    /// The peer was sent an invitation in this session.
+    invited: bool,
+}
+
+/// Signals between the core and the tasks around it.
+#[derive(Default)]
+pub(crate) struct Signals {
+    /// Documents may be there to be fetched.
+    pub(crate) fetch: Notify,
+    /// A device may owe something.
+    pub(crate) duties: Notify,
+    /// Peers may have to be called.
+    pub(crate) dial: Notify,
+    /// Something about sessions has changed.
+    pub(crate) sessions: Notify,
+}
+
+/// All sessions of a node.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    slots: BTreeMap<u64, Slot>,
+    next: u64,
+    changed: BTreeSet<LedgerId>,
+    pub(crate) signals: Arc<Signals>,
+    /// Entries received since the count was last taken.
+    pub(crate) received: u64,
+    /// Documents that nobody who is connected could give; tried again now and then.
+    pub(crate) failed: BTreeSet<BlobHash>,
+    /// Why sessions ended, by endpoint; the latest.
+    pub(crate) ended: BTreeMap<EndpointKey, String>,
+}
+
+impl Sessions {
+    /// Notes that a ledger changed here: all sessions are told at the next [`Core::pump`].
+    pub(crate) fn changed(&mut self, ledger: LedgerId) {
+        self.changed.insert(ledger);
+    }
+
+    /// Sessions that have seen their peer's card.
+    pub(crate) fn met(&self) -> impl Iterator<Item = (u64, &Verified<Card>, &Slot)> {
+        self.slots.iter().filter_map(|(id, slot)| Some((*id, slot.session.peer()?, slot)))
+    }
+
+    /// A session.
+    pub(crate) fn slot(&self, id: u64) -> Option<&Slot> {
+        self.slots.get(&id)
+    }
+
+    /// Whether a session with this endpoint is up.
+    pub(crate) fn is_up(&self, endpoint: &EndpointKey) -> bool {
+        self.slots.values().any(|slot| slot.session.remote() == *endpoint)
+    }
+}
+
+impl Slot {
+    /// The peer's endpoint.
+    pub(crate) fn remote(&self) -> EndpointKey {
+        self.session.remote()
+    }
+
+    /// The peer's card, once it has shown it.
+    pub(crate) fn peer(&self) -> Option<&Verified<Card>> {
+        self.session.peer()
+    }
+
+    /// Documents that are still to be fetched from the peer.
+    pub(crate) fn pending(&self) -> u64 {
+        self.told_pending.unwrap_or_default()
+    }
+}
+
+/// A document that is to be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Missing {
+    pub(crate) ledger: LedgerId,
+    pub(crate) publish: EntryHash,
+    pub(crate) blob: BlobHash,
+    pub(crate) length: u64,
+    /// The party that published it; none for a device.
+    pub(crate) author: Option<PartyKey>,
+}
+
+impl Core {
+    /// Begins a session over a new link. `claim` is for recovery.
+    pub(crate) fn attach(
+        &mut self,
+        side: Side,
+        remote: EndpointKey,
+        nonce: [u8; 32],
+        outbox: mpsc::UnboundedSender<Out>,
+        claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
+    ) -> u64 {
+        let options = Options { claim: claim.is_some() };
+        let mut session = Session::new(side, remote, nonce, options);
+        let effects = session.start(&self.replica, time::now());
+        let id = self.sessions.next;
+        self.sessions.next += 1;
+        self.sessions.slots.insert(id, Slot { session, outbox, settled: false, told_pending: None, claim, invited: false });
+        self.sessions.ended.remove(&remote);
+        self.carry_out(id, effects);
+        id
+    }
+
+    /// Tells a session what happened and carries out what it asks for.
+    pub(crate) fn event(&mut self, id: u64, event: Event) {
+        let Some(slot) = self.sessions.slots.get_mut(&id) else { return };
+        slot.settled = false;
+        let effects = slot.session.handle(&mut self.replica, event, time::now());
+        slot.settled = slot.session.settled();
+        self.carry_out(id, effects);
+    }
+
+    /// Ends a session whose link is gone.
+    pub(crate) fn detach(&mut self, id: u64, reason: &str) {
+        self.event(id, Event::Closed);
+        if let Some(slot) = self.sessions.slots.remove(&id) {
+            self.sessions.ended.entry(slot.session.remote()).or_insert_with(|| reason.to_owned());
+        }
+        self.sessions.signals.sessions.notify_waiters();
+        self.sessions.signals.dial.notify_one();
+    }
+
+    /// Tells all sessions what has changed here, until nothing more comes of it.
+    pub(crate) fn pump(&mut self) {
+        while let Some(ledger) = self.sessions.changed.pop_first() {
+            let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
+            for id in ids {
+                self.event(id, Event::Changed(ledger));
+            }
+            self.tell_pending();
+            let signals = &self.sessions.signals;
+            signals.fetch.notify_one();
+            signals.duties.notify_one();
+            signals.dial.notify_one();
+            self.invite_all();
+        }
+    }
+
+    fn carry_out(&mut self, id: u64, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Err(error) = self.carry_out_one(id, effect) {
+                tracing::warn!(%error, "a session was ended");
+                self.hang_up(id, &error.what);
+                return;
+            }
+        }
+        let settled = self.sessions.slots.get(&id).filter(|slot| slot.settled);
+        let Some(slot) = settled else { return };
+        let arrived = slot.peer().filter(|_| slot.invited).map(|card| card.profile.party);
+        if let (Some(party), Some(patient)) = (arrived, &self.keys.patient)
+            && let Err(error) = self.arrive(patient.ledger, party)
+        {
+            tracing::warn!(%error, "an arrival could not be noted");
+        }
+        self.sessions.signals.sessions.notify_waiters();
+    }
+
+    fn carry_out_one(&mut self, id: u64, effect: Effect) -> Result<(), ApiError> {
+        match effect {
+            Effect::Send(frame) => {
+                if let Some(slot) = self.sessions.slots.get(&id) {
+                    let _ = slot.outbox.send(Out::Frame(frame));
+                }
+            }
+            Effect::Peer(card) => self.meet(id, card)?,
+            Effect::Persist { ledger, charters, entries, bodies } => {
+                let all: Vec<EntryHash> = entries.iter().chain(&bodies).copied().collect();
+                self.persist(ledger, &charters, &all)?;
+                self.sessions.received += all.len() as u64;
+                let others: Vec<u64> = self.sessions.slots.keys().copied().filter(|other| *other != id).collect();
+                for other in others {
+                    self.event(other, Event::Changed(ledger));
+                }
+                self.tell_pending();
+                self.sessions.signals.fetch.notify_one();
+                self.sessions.signals.duties.notify_one();
+            }
+            Effect::Invitation { sealed, from } => self.accept_invitation(&sealed, Some(from)).map(|_| ())?,
+            Effect::InvitationTooLong { .. } => return Err(ApiError::failed("an invitation is too long to be sent; carry it as a file (`chartmesh consent invitation`)")),
+            Effect::CheckpointHeard { ledger, lane } => {
+                if let Some(checkpoint) = self.replica.checkpoints.get(&(ledger, lane)).cloned() {
+                    let key = [&ledger.as_bytes()[..], lane.as_bytes()].concat();
+                    self.vault.put(Table::Checkpoints, &key, checkpoint.as_bytes()).map_err(ApiError::failed)?;
+                    let others: Vec<u64> = self.sessions.slots.keys().copied().filter(|other| *other != id).collect();
+                    for other in others {
+                        self.event(other, Event::Checkpoint(checkpoint.clone()));
+                    }
+                }
+            }
+            Effect::Challenge { responder, nonce } => {
+                let claim = self.sessions.slots.get(&id).and_then(|slot| slot.claim.as_ref()).map(|(root, card)| {
+                    let claim = Claim { root: root.root(), card: card.clone(), responder, nonce };
+                    Signed::sign(claim, root).signed().clone()
+                });
+                if let Some(claim) = claim {
+                    self.event(id, Event::Claim(claim));
+                }
+            }
+            Effect::Claimed { ledger, .. } => tracing::info!(ledger = ledger.short(), "a holder of the recovery words is served"),
+            Effect::Refused { ledger, entry, reason } => {
+                tracing::warn!(ledger = ledger.short(), entry = entry.map(|entry| entry.short()), %reason, "something from a peer was not accepted");
+            }
+            Effect::Restored { ledger, .. } => {
+                self.restored(ledger)?;
+            }
+            Effect::Settled => {
+                if let Some(slot) = self.sessions.slots.get_mut(&id) {
+                    slot.settled = true;
+                }
+            }
+            Effect::Close { reason } => {
+                let quiet = matches!(reason, Closing::Left | Closing::PeerLeft);
+                self.hang_up(id, if quiet { "" } else { "the exchange was refused" });
+                if !quiet {
+                    tracing::warn!(%reason, "a session was closed");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A home put back from a backup: its key must not sign again in that ledger.
+    fn restored(&mut self, ledger: LedgerId) -> Result<(), ApiError> {
+        let held = self.ledger(&ledger)?;
+        let author = self.keys.author();
+        let own: Vec<_> = held.lanes().flat_map(|lane| held.entries_after(lane, &author, 0)).collect();
+        for entry in own {
+            if self.vault.check_own(entry).is_err() {
+                tracing::error!(ledger = ledger.short(), "this home was restored from an old copy; its signing key is retired in this ledger");
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a session from this side.
+    pub(crate) fn hang_up(&mut self, id: u64, reason: &str) {
+        if let Some(slot) = self.sessions.slots.remove(&id) {
+            let _ = slot.outbox.send(Out::Close(reason.to_owned()));
+            self.sessions.ended.insert(slot.session.remote(), if reason.is_empty() { "done".to_owned() } else { reason.to_owned() });
+        }
+        self.sessions.signals.sessions.notify_waiters();
+    }
+
+    /// Says goodbye in all sessions.
+    pub(crate) fn leave_all(&mut self) {
+        let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
+        for id in ids {
+            self.event(id, Event::Leave);
+        }
+    }
+
+    /// Compares the peer's card with what is pinned, and brings invitations that it has not followed yet.
+    fn meet(&mut self, id: u64, card: Verified<Card>) -> Result<(), ApiError> {
+        let party = card.profile.party;
+        if self.peers.get(&party).is_some() {
+            let name = card.profile.name.clone();
+            if self.peers.meet(card, false, None, &self.vault)? == Met::Changed {
+                return Err(ApiError::refused(format_args!("the card of {name} has changed"))
+                    .advise("ask them whether they changed it; then `chartmesh peer remove` and `peer add` again"));
+            }
+        }
+        self.invite(id);
+        self.sessions.signals.sessions.notify_waiters();
+        self.sessions.signals.fetch.notify_one();
+        Ok(())
+    }
+
+    fn invite_all(&mut self) {
+        let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
+        for id in ids {
+            self.invite(id);
+        }
+    }
+
+    /// Sends the peer of a session the invitation that it is owed.
+    fn invite(&mut self, id: u64) {
+        let Some(patient) = &self.keys.patient else { return };
+        let ledger = patient.ledger;
+        let Some(party) = self.sessions.slot(id).filter(|slot| !slot.invited).and_then(Slot::peer).map(|card| card.profile.party) else { return };
+        if self.arrived.contains(&(ledger, party)) {
+            return;
+        }
+        match self.invitation(&ledger, &party) {
+            Ok(Some(sealed)) => {
+                if let Some(slot) = self.sessions.slots.get_mut(&id) {
+                    slot.invited = true;
+                }
+                self.event(id, Event::Invite { sealed });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "no invitation could be made"),
+        }
+    }
+
+    /// The sealed invitation for a party with a live grant.
+    pub(crate) fn invitation(&self, id: &LedgerId, party: &PartyKey) -> Result<Option<Vec<u8>>, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let Some((circle, identity)) = view.circle(party) else { return Ok(None) };
+        let live = ledger.lane(&circle).grants.values().any(|grant| grant.party == *party && grant.is_live(time::now()));
+        let Some(card) = self.peers.get(party).map(|peer| &peer.card).filter(|_| live) else { return Ok(None) };
+        let custodians = ledger.charter().custodians.iter().filter_map(|custodian| self.peers.get(&custodian.party)).map(|peer| peer.card.signed().clone());
+        let nodes = std::iter::once(self.replica.me.card.signed().clone()).chain(custodians).collect();
+        let invitation = Invitation {
+            ledger: *id,
+            author: self.keys.author(),
+            charters: ledger.charters().cloned().collect(),
+            circle,
+            identity: chartmesh_ledger::Seed::new(*identity.expose_seed()),
+            nodes,
+        };
+        let signed = Signed::sign(invitation, &self.keys.signing);
+        seal(signed.as_bytes(), &card.profile.recipient).map(|sealed| Some(sealed.bytes)).map_err(ApiError::failed)
+    }
+
+    /// Opens an invitation and takes part in the ledger. Which.
+    pub(crate) fn accept_invitation(&mut self, sealed: &[u8], from: Option<PartyKey>) -> Result<Option<LedgerId>, ApiError> {
+        let Ok(bytes) = open(sealed, &self.keys.sealing) else {
+            return Err(ApiError::refused("the invitation is not sealed to this node"));
+        };
+        let invitation = Signed::<Invitation>::from_bytes(bytes.to_vec()).verify().map_err(|error| ApiError::refused(format_args!("the invitation: {error}")))?;
+        let is_new = self.join(&invitation)?;
+        for card in invitation.nodes.iter().filter_map(|card| Card::read(card.as_bytes()).ok()) {
+            let known = self.peers.get(&card.profile.party).is_some();
+            if !known && card.profile.party != self.keys.party() {
+                self.peers.meet(card, false, None, &self.vault)?;
+            }
+        }
+        tracing::info!(ledger = invitation.ledger.short(), from = from.map(|from| from.short()), is_new, "an invitation was accepted");
+        if is_new {
+            let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
+            for id in ids {
+                self.event(id, Event::Opened(invitation.ledger));
+            }
+            self.sessions.signals.dial.notify_one();
+        }
+        Ok(is_new.then_some(invitation.ledger))
+    }
+
+    /// What a peer is to a ledger, at its session's word where it claimed it with a root.
+    fn standing(&self, slot: &Slot, ledger: &LedgerId) -> Peer {
+        let Some(card) = slot.peer() else { return Peer::Stranger };
+        if slot.session.claimed(ledger) {
+            return Peer::Device(card.profile.party.into());
+        }
+        self.replica.standing(*ledger, &card.profile.party, &slot.remote())
+    }
+
+    /// Whether a peer may have a blob now: under some Publish that the serving rule names and that was delivered in full.
+    pub(crate) fn serves(&self, endpoint: &EndpointKey, blob: &BlobHash) -> bool {
+        let now = time::now();
+        self.sessions.slots.values().filter(|slot| slot.remote() == *endpoint).any(|slot| {
+            self.replica.ledgers.iter().any(|(id, ledger)| {
+                if ledger.publishes(blob).next().is_none() {
+                    return false;
+                }
+                let peer = self.standing(slot, id);
+                let heard = self.heard(id, &peer, now);
+                may_have_blob(ledger, &peer, blob, now, heard).iter().any(|(_, publish)| self.delivered.contains(&(*publish, *blob)))
+            })
+        })
+    }
+
+    /// When the patient was last heard from about a peer's circle.
+    fn heard(&self, id: &LedgerId, peer: &Peer, now: i64) -> Option<i64> {
+        if self.is_owner(id) {
+            return Some(now);
+        }
+        let Peer::Party(party) = peer else { return None };
+        self.replica.heard(*id, party, now)
+    }
+
+    /// Documents that this node should have and has not: all for a device or a custodian, those it can open for a party.
+    pub(crate) fn missing(&self) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        for (id, ledger) in &self.replica.ledgers {
+            let blind = self.is_owner(id) || ledger.charter().custodians.iter().any(|custodian| custodian.party == self.keys.party());
+            if blind {
+                for lane in ledger.lanes() {
+                    for (publish, state) in &ledger.lane(lane).publishes {
+                        let kept = state.documents.iter().filter(|blob| state.withdrawn.get(&blob.hash) != Some(&true));
+                        missing.extend(kept.map(|blob| Missing { ledger: *id, publish: *publish, blob: blob.hash, length: blob.length, author: state.party }));
+                    }
+                }
+            } else if let Some(view) = self.views.get(id) {
+                missing.extend(view.documents(ledger).into_iter().filter_map(|document| {
+                    let listed = document.state.documents.iter().find(|blob| blob.hash == document.blob())?;
+                    let own = document.entry.author() == self.keys.author();
+                    (!own).then_some(Missing { ledger: *id, publish: document.publish, blob: listed.hash, length: listed.length, author: document.state.party })
+                }));
+            }
+        }
+        missing.retain(|one| !self.delivered.contains(&(one.publish, one.blob)) && !self.is_taken(one));
+        missing
+    }
+
+    /// Whether the blob was delivered under another Publish: ciphertexts are random, so this one names somebody else's document and must give nobody access to it.
+    fn is_taken(&self, one: &Missing) -> bool {
+        self.replica.ledgers.values().flat_map(|ledger| ledger.publishes(&one.blob)).any(|(_, publish)| *publish != one.publish && self.delivered.contains(&(*publish, one.blob)))
+    }
+
+    /// Where a missing document may be fetched: devices and custodians of its ledger, and for those also its author.
+    pub(crate) fn sources(&self, one: &Missing) -> Vec<Route> {
+        let met = self.sessions.met().filter(|(_, card, slot)| match self.standing(slot, &one.ledger) {
+            Peer::Device(_) | Peer::Custodian(_) => true,
+            Peer::Party(_) | Peer::Stranger => one.author == Some(card.profile.party),
+        });
+        met.flat_map(|(_, card, slot)| routes(card).into_iter().filter(|route| route.endpoint == slot.remote())).collect()
+    }
+
+    /// Tells each session how many documents are still to be fetched from its peer.
+    pub(crate) fn tell_pending(&mut self) {
+        let missing = self.missing();
+        let mut counts: BTreeMap<EndpointKey, u64> = BTreeMap::new();
+        for one in &missing {
+            if self.sessions.failed.contains(&one.blob) {
+                continue;
+            }
+            for route in self.sources(one) {
+                *counts.entry(route.endpoint).or_default() += 1;
+            }
+        }
+        let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
+        for id in ids {
+            let Some(slot) = self.sessions.slots.get_mut(&id) else { continue };
+            let count = counts.get(&slot.remote()).copied().unwrap_or_default();
+            slot.told_pending = Some(count);
+            self.event(id, Event::Pending { blobs: count });
+        }
+    }
+}

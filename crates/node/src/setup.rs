@@ -1,0 +1,103 @@
+//! Making homes: new ones, and those of patients who lost their device.
+
+use std::time::Duration;
+
+use chartmesh_identity::{Kind, RecoveryWords};
+use chartmesh_ledger::{Action, Ledger};
+use chartmesh_vault::{Batch, Unlock, Vault, WORK_FACTOR};
+use zeroize::Zeroizing;
+
+use crate::{
+    api::{ApiError, CardInfo, PeerSource},
+    charter::{found, keyring_body},
+    core::Core,
+    home::Home,
+    recover,
+    secrets::Secrets,
+    write::{Parts, Writer},
+};
+
+pub use crate::recover::Recovered;
+
+/// What a new home says of itself.
+pub struct Initialized {
+    /// A patient's recovery words: to be shown or written once, and kept nowhere else.
+    pub words: Option<RecoveryWords>,
+    /// Its card.
+    pub card: CardInfo,
+}
+
+/// Makes the home of a new node. A patient's gets a ledger too.
+pub fn init(home: &Home, kind: Kind, name: &str, passphrase: Option<&Zeroizing<String>>) -> Result<Initialized, ApiError> {
+    let mut secrets = Secrets::generate(name.trim(), kind);
+    check_name(&secrets)?;
+    let words = (kind == Kind::Patient).then(RecoveryWords::generate);
+    let genesis = words.as_ref().map(|words| found(&secrets, words));
+    let charter = genesis.map(|genesis| {
+        secrets.patient = Some(genesis.secrets);
+        genesis.charter
+    });
+    let vault = create_vault(home, &secrets, passphrase)?;
+    let mut core = Core::load(vault)?;
+    if let (Some(charter), Some(words)) = (charter, &words) {
+        let ledger = Ledger::begin(charter.clone()).map_err(ApiError::failed)?;
+        let id = ledger.id();
+        core.replica.ledgers.insert(id, ledger);
+        core.open_view(id);
+        let mut writer = Writer::new(&mut core, id)?;
+        writer.batch().put_charter(&id, &charter.verify().map_err(ApiError::failed)?);
+        store_keyring(&mut writer, &secrets, words)?;
+        writer.commit()?;
+    }
+    Ok(Initialized { words, card: core.card_info() })
+}
+
+/// The keyring's first entries: sealed to this device, and to recovery.
+fn store_keyring(writer: &mut Writer<'_>, secrets: &Secrets, words: &RecoveryWords) -> Result<(), ApiError> {
+    let patient = secrets.patient.as_ref().ok_or_else(|| ApiError::failed("no patient"))?;
+    let lane = crate::charter::keyring_lane(&patient.keyring_secret);
+    for recipient in [crate::charter::recovery_recipient(words), writer.core.keys.recipient().clone()] {
+        let body = keyring_body(patient, &secrets.name, &recipient)?;
+        writer.entry(lane, Action::Key {}, Parts::body(body))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn check_name(secrets: &Secrets) -> Result<(), ApiError> {
+    let keys = crate::secrets::Keys::from_secrets(secrets);
+    let card = chartmesh_identity::Card { profile: keys.profile(), contact: chartmesh_identity::Contact::default() };
+    card.sign(&keys.signing).map(|_| ()).map_err(|_| ApiError::usage("a name has 1 to 120 characters, none of them a control character"))
+}
+
+/// Makes the vault of a home that has none.
+pub(crate) fn create_vault(home: &Home, secrets: &Secrets, passphrase: Option<&Zeroizing<String>>) -> Result<Vault, ApiError> {
+    if Vault::exists(home.path()) {
+        return Err(ApiError::failed(format_args!("{} is the home of a node already", home.path().display()))
+            .advise("name another with --home, or use the one that is there"));
+    }
+    let unlock = passphrase.map_or(Unlock::None, |passphrase| Unlock::Passphrase(passphrase));
+    let vault = Vault::create(home.path(), secrets.to_vault(), unlock, WORK_FACTOR);
+    let vault = vault.map_err(|error| ApiError::failed(format_args!("{}: {error}", home.path().display())))?;
+    vault.commit(Batch::new()).map_err(ApiError::failed)?;
+    Ok(vault)
+}
+
+/// Whether a home asks for a passphrase.
+pub fn needs_passphrase(home: &Home) -> Result<bool, ApiError> {
+    if !Vault::exists(home.path()) {
+        return Ok(false);
+    }
+    Vault::is_protected(home.path()).map_err(ApiError::failed)
+}
+
+/// Makes a new device for a patient who lost the old one, from the words and any custodian or other device.
+pub async fn recover(
+    home: &Home,
+    words: &RecoveryWords,
+    from: PeerSource,
+    name: Option<&str>,
+    passphrase: Option<&Zeroizing<String>>,
+    wait: Duration,
+) -> Result<Recovered, ApiError> {
+    recover::recover(home, words, from, name, passphrase, wait).await
+}

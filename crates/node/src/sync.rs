@@ -1,0 +1,257 @@
+//! Contacts over the network, and one exchange with everyone who can be reached.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use chartmesh_identity::{Card, CardHash, EndpointKey, Ticket};
+
+use crate::{
+    api::{ApiError, PeerInfo, PeerSource, PeerStatus, StatusInfo, SyncInfo},
+    core::Core,
+    net::{Net, Route},
+    node::Node,
+    peers::{Met, Peer, routes},
+};
+
+/// What an age file begins with: an invitation is one.
+const AGE: &[u8] = b"age-encryption.org/v1";
+/// How long a ticket's endpoint may take to show its card.
+const CARD_WAIT: Duration = Duration::from_secs(15);
+
+impl Node {
+    /// Adds a contact: a ticket is resolved over iroh, a card or an invitation is taken from a file.
+    pub(crate) async fn peer_add(&self, source: PeerSource, alias: Option<String>) -> Result<PeerInfo, ApiError> {
+        let (card, pinned) = match source {
+            PeerSource::Ticket(text) => {
+                let ticket: Ticket = text.parse().map_err(|error| ApiError::usage(format_args!("{error}")).advise("`chartmesh card` prints a ticket"))?;
+                (self.fetch_card(&ticket).await?, Some(ticket.card))
+            }
+            PeerSource::File(bytes) if bytes.starts_with(AGE) => return self.add_invitation(&bytes, alias.as_deref()),
+            PeerSource::File(bytes) => (Card::read(&bytes).map_err(|error| ApiError::failed(error).advise("`chartmesh card --out FILE` writes a card"))?, None),
+        };
+        self.with(|core| {
+            if pinned.is_some_and(|pinned| pinned != card.profile.hash()) {
+                return Err(ApiError::refused("whoever answered there is not whom the ticket names").advise("ask for a new ticket"));
+            }
+            let party = card.profile.party;
+            if party == core.keys.party() {
+                return Err(ApiError::usage("that is this node's own card"));
+            }
+            let met = core.peers.meet(card, true, alias.as_deref(), &core.vault)?;
+            let peer = core.peers.get(&party).ok_or_else(|| ApiError::failed("the contact was not kept"))?;
+            if met == Met::Changed {
+                return Err(ApiError::refused(format_args!("the card of {} differs from the one that was added before", peer.name()))
+                    .advise("ask them whether they changed it; then `chartmesh peer remove` and `peer add` again"));
+            }
+            core.sessions.signals.dial.notify_one();
+            Ok(peer.info())
+        })
+    }
+
+    fn add_invitation(&self, bytes: &[u8], alias: Option<&str>) -> Result<PeerInfo, ApiError> {
+        self.with(|core| {
+            core.accept_invitation(bytes, None)?;
+            let patients = core.memberships.values().flat_map(|member| &member.nodes).filter_map(|card| Card::read(card.as_bytes()).ok());
+            let patient = patients.filter(|card| card.profile.kind == chartmesh_identity::Kind::Patient).last();
+            let patient = patient.ok_or_else(|| ApiError::failed("the invitation names no device of the patient"))?;
+            let party = patient.profile.party;
+            core.peers.meet(patient, true, alias, &core.vault)?;
+            core.peers.get(&party).map(Peer::info).ok_or_else(|| ApiError::failed("the contact was not kept"))
+        })
+    }
+
+    /// Forgets a contact; what it was granted stays granted.
+    pub(crate) fn peer_remove(&self, alias: &str) -> Result<PeerInfo, ApiError> {
+        self.with(|core| {
+            let peer = core.peers.find(alias)?;
+            let (info, party) = (peer.info(), peer.party());
+            if let Some(patient) = &core.keys.patient {
+                let (ledger, view) = core.open(&patient.ledger)?;
+                let now = crate::time::now();
+                let live = view.circle(&party).is_some_and(|(circle, _)| ledger.lane(&circle).grants.values().any(|grant| grant.is_live(now)));
+                if live && info.blocked {
+                    tracing::warn!("a contact with a grant in force is removed because its card changed");
+                } else if live {
+                    return Err(ApiError::refused(format_args!("{} still has a grant in force", info.name)).advise("`chartmesh consent revoke` ends it"));
+                }
+            }
+            core.peers.remove(&party, &core.vault)?;
+            Ok(info)
+        })
+    }
+
+    /// The network, started for a while if it does not run. Whether it was.
+    async fn borrow_network(&self) -> Result<(std::sync::Arc<Net>, bool), ApiError> {
+        if let Some(net) = self.net().await {
+            return Ok((net, false));
+        }
+        self.start_network(None, false).await?;
+        let net = self.net().await.ok_or_else(|| ApiError::failed("the network was stopped"))?;
+        Ok((net, true))
+    }
+
+    async fn fetch_card(&self, ticket: &Ticket) -> Result<chartmesh_identity::Verified<Card>, ApiError> {
+        let (net, borrowed) = self.borrow_network().await?;
+        let route = Route { endpoint: ticket.endpoint, addresses: ticket.addresses.clone(), relay: self.0.home.config()?.relay };
+        let result = self.ask_card(&net, route, ticket.card).await;
+        drop(net);
+        if borrowed {
+            self.stop_network().await;
+        }
+        result
+    }
+
+    async fn ask_card(&self, net: &Net, route: Route, wanted: CardHash) -> Result<chartmesh_identity::Verified<Card>, ApiError> {
+        let id = self
+            .call(net, std::slice::from_ref(&route), CARD_WAIT)
+            .await
+            .map_err(|error| error.advise("the other node must be running (`chartmesh serve`) and reachable; or take its card as a file (`chartmesh card --out`)"))?;
+        let deadline = Instant::now() + CARD_WAIT;
+        loop {
+            let changed = self.0.signals.sessions.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let seen = self.with(|core| match core.sessions.slot(id) {
+                Some(slot) => slot.peer().cloned().map(Ok),
+                None => Some(Err(ApiError::unreachable(format_args!("{} hung up before it showed its card", route.endpoint.short())))),
+            });
+            match seen {
+                Some(Ok(card)) if card.profile.hash() == wanted => return Ok(card),
+                Some(Ok(_)) => return Err(ApiError::refused("whoever answered there is not whom the ticket names").advise("ask for a new ticket")),
+                Some(Err(error)) => return Err(error),
+                None => {}
+            }
+            if tokio::time::timeout_at(deadline.into(), changed).await.is_err() {
+                return Err(ApiError::unreachable(format_args!("{} did not show its card in time", route.endpoint.short())));
+            }
+        }
+    }
+
+    /// One exchange with everyone who can be reached: calls all, and returns when both sides of each session have nothing left to give, or when the time is over.
+    pub(crate) async fn sync(&self, wait: Duration) -> Result<SyncInfo, ApiError> {
+        let deadline = Instant::now() + wait;
+        let (net, borrowed) = self.borrow_network().await?;
+        let result = self.exchange_all(&net, deadline).await;
+        drop(net);
+        if borrowed {
+            self.stop_network().await;
+        }
+        result
+    }
+
+    async fn exchange_all(&self, net: &Net, deadline: Instant) -> Result<SyncInfo, ApiError> {
+        let before = self.with(|core| {
+            core.sessions.failed.clear();
+            (std::mem::take(&mut core.sessions.received), core.delivered.len())
+        });
+        let targets = self.callable();
+        let mut missed: BTreeMap<String, String> = BTreeMap::new();
+        let mut sessions: Vec<(String, u64, EndpointKey)> = Vec::new();
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).min(crate::running::CALL_WAIT);
+        let calls = targets.into_iter().map(|(name, routes)| async move {
+            let up = self.with(|core| {
+                let mut met = core.sessions.met();
+                met.find(|(_, _, slot)| routes.iter().any(|route| route.endpoint == slot.remote())).map(|(id, _, slot)| (id, slot.remote()))
+            });
+            match up {
+                Some(up) => (name, Ok(up)),
+                None => {
+                    let called = self.call(net, &routes, left(deadline)).await;
+                    let remote = |id| self.with(|core| core.sessions.slot(id).map(|slot| slot.remote())).or_else(|| routes.first().map(|route| route.endpoint));
+                    (name, called.and_then(|id| remote(id).map(|remote| (id, remote)).ok_or_else(|| ApiError::unreachable("it hung up at once"))))
+                }
+            }
+        });
+        for (name, called) in n0_future::join_all(calls).await {
+            match called {
+                Ok((id, remote)) => sessions.push((name, id, remote)),
+                Err(error) => {
+                    missed.insert(name, error.what);
+                }
+            }
+        }
+        let called = !sessions.is_empty() || !missed.is_empty();
+        let mut reached = Vec::new();
+        self.await_settled(&sessions, deadline).await?;
+        for (name, id, remote) in sessions {
+            let reason = self.with(|core| match core.sessions.slot(id) {
+                Some(slot) if slot.settled => None,
+                Some(_) => Some("not done in time".to_owned()),
+                None => core.sessions.ended.get(&remote).filter(|reason| *reason != "done").cloned(),
+            });
+            match reason {
+                None => reached.push(name),
+                Some(reason) => {
+                    missed.insert(name, reason);
+                }
+            }
+        }
+        if called && reached.is_empty() {
+            let all = missed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect::<Vec<_>>().join("; ");
+            return Err(ApiError::unreachable(format_args!("nobody could be reached ({all})")).advise("the others must be running `chartmesh serve`; `chartmesh peer list` shows where they were last"));
+        }
+        Ok(self.with(|core| SyncInfo {
+            reached,
+            missed: missed.into_iter().map(|(name, reason)| format!("{name}: {reason}")).collect(),
+            entries: core.sessions.received,
+            documents: (core.delivered.len() - before.1.min(core.delivered.len())) as u64,
+            pending: core.missing().len() as u64,
+        }))
+    }
+
+    /// Waits until these sessions are settled and stay so after this node has done its duties.
+    async fn await_settled(&self, sessions: &[(String, u64, EndpointKey)], deadline: Instant) -> Result<(), ApiError> {
+        let settled = |core: &mut Core| sessions.iter().all(|(_, id, _)| core.sessions.slot(*id).is_none_or(|slot| slot.settled && slot.peer().is_some()));
+        loop {
+            loop {
+                let changed = self.0.signals.sessions.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.with(settled) {
+                    break;
+                }
+                if tokio::time::timeout_at(deadline.into(), changed).await.is_err() {
+                    return Ok(());
+                }
+            }
+            self.tend().await?;
+            if self.with(settled) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The state of the node.
+    pub(crate) async fn status(&self) -> Result<StatusInfo, ApiError> {
+        let net = self.net().await;
+        let documents = self.0.blobs.len().await.map_err(ApiError::failed)? as u64;
+        Ok(self.with(|core| {
+            let peers = core.peers.iter().map(|peer| {
+                let party = peer.party();
+                let slot = core.sessions.met().find(|(_, card, _)| card.profile.party == party).map(|(_, _, slot)| slot);
+                let path = net.as_ref().and_then(|net| routes(&peer.card).iter().find_map(|route| net.path(&route.endpoint))).filter(|_| slot.is_some());
+                PeerStatus {
+                    name: peer.name().to_owned(),
+                    kind: peer.card.profile.kind.to_string(),
+                    online: slot.is_some(),
+                    path: path.as_ref().map(|path| if path.relayed { "relayed" } else { "direct" }.to_owned()),
+                    round_trip_us: path.as_ref().map(|path| u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX)),
+                    pending: slot.map_or(0, crate::session::Slot::pending),
+                    blocked: peer.rival.is_some(),
+                }
+            });
+            let peers = peers.collect();
+            StatusInfo {
+                name: core.keys.name.clone(),
+                kind: core.keys.kind.to_string(),
+                running: net.is_some(),
+                ledgers: core.replica.ledgers.len() as u64,
+                documents,
+                pending: core.missing().len() as u64,
+                peers,
+            }
+        }))
+    }
+}

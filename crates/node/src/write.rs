@@ -1,0 +1,139 @@
+//! Signing entries: one writer per change, everything of it on disk at once or not at all.
+
+use chartmesh_identity::{Certificate, EntryHash, LaneId, LedgerId, Signed, SigningSecret, Verified};
+use chartmesh_ledger::{Action, Charter, Entry, EntryHeader, SUITE, Use, encode};
+use chartmesh_sealing::seal;
+use chartmesh_vault::Batch;
+use serde::Serialize;
+
+use crate::{api::ApiError, core::Core, time};
+
+/// Collects signed entries of one ledger until [`Writer::commit`].
+pub(crate) struct Writer<'a> {
+    pub(crate) core: &'a mut Core,
+    ledger: LedgerId,
+    entries: Vec<EntryHash>,
+    batch: Batch,
+    open: bool,
+}
+
+/// What an entry says besides its action.
+#[derive(Default)]
+pub(crate) struct Parts {
+    pub(crate) uses: Option<Use>,
+    pub(crate) epoch: Option<EntryHash>,
+    pub(crate) body: Option<Vec<u8>>,
+}
+
+impl Parts {
+    /// Only a sealed body.
+    pub(crate) fn body(sealed: Vec<u8>) -> Self {
+        Self { body: Some(sealed), ..Self::default() }
+    }
+}
+
+/// Seals the plaintext of a body.
+pub(crate) fn seal_body<T: Serialize>(body: &T, to: &chartmesh_identity::Recipient) -> Result<Vec<u8>, ApiError> {
+    seal(&encode(body), to).map(|sealed| sealed.bytes).map_err(ApiError::failed)
+}
+
+impl<'a> Writer<'a> {
+    /// Begins a change of one ledger.
+    pub(crate) fn new(core: &'a mut Core, ledger: LedgerId) -> Result<Self, ApiError> {
+        core.check()?;
+        Ok(Self { core, ledger, entries: Vec::new(), batch: Batch::new(), open: false })
+    }
+
+    /// Signs the next entry of this node's log in a lane.
+    pub(crate) fn entry(&mut self, lane: LaneId, action: Action, parts: Parts) -> Result<EntryHash, ApiError> {
+        let author = self.core.keys.author();
+        let ledger = self.core.ledger(&self.ledger)?;
+        let (seq, prev) = ledger.next(&lane, &author);
+        let cert: Option<Signed<Certificate>> = None;
+        let header = EntryHeader {
+            suite: SUITE,
+            ledger: self.ledger,
+            lane,
+            author,
+            cert,
+            seq,
+            prev,
+            time: time::now(),
+            action,
+            uses: parts.uses,
+            epoch: parts.epoch,
+            body: None,
+            crit: Vec::new(),
+            unknown: Vec::new(),
+        };
+        let entry = Entry::sign(header, parts.body, &self.core.keys.signing);
+        let hash = entry.hash();
+        let held = self.core.replica.ledgers.get_mut(&self.ledger).ok_or_else(|| ApiError::failed("an unknown ledger"))?;
+        self.open = true;
+        held.add_entry(entry).map_err(|error| ApiError::refused(format_args!("the ledger does not take this change: {error}")))?;
+        self.entries.push(hash);
+        Ok(hash)
+    }
+
+    /// Adds the next version of the charter, made from the one in force and signed by this device's root.
+    pub(crate) fn charter(&mut self, change: impl FnOnce(&mut Charter)) -> Result<(), ApiError> {
+        let patient = self.core.keys.patient.as_ref().ok_or_else(|| ApiError::refused("only a patient's device signs a charter"))?;
+        let root = SigningSecret::from_seed(&patient.root.expose_seed());
+        self.charter_by(&root, change)
+    }
+
+    /// As [`Writer::charter`], signed by another root: that of the recovery words.
+    pub(crate) fn charter_by(&mut self, root: &SigningSecret, change: impl FnOnce(&mut Charter)) -> Result<(), ApiError> {
+        let ledger = self.core.replica.ledgers.get_mut(&self.ledger).ok_or_else(|| ApiError::failed("an unknown ledger"))?;
+        let mut next = ledger.charter().clone();
+        next.version += 1;
+        next.prev = Some(ledger.charter_hash());
+        next.ledger = Some(self.ledger);
+        next.signer = root.root();
+        next.time = time::now();
+        change(&mut next);
+        self.open = true;
+        let signed: Verified<Charter> = Signed::sign(next, root);
+        ledger.add_charter(signed.signed().clone()).map_err(|error| ApiError::refused(format_args!("the charter cannot be changed: {error}")))?;
+        self.batch.put_charter(&self.ledger, &signed);
+        Ok(())
+    }
+
+    /// Takes note that these documents are here in full.
+    pub(crate) fn delivered(&mut self, documents: impl IntoIterator<Item = (EntryHash, chartmesh_identity::BlobHash)>) {
+        self.core.deliver(documents, &mut self.batch);
+    }
+
+    /// What else is to be stored with it.
+    pub(crate) fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// Writes everything to disk, then reads it and tells the sessions. Nothing is sent before.
+    pub(crate) fn commit(mut self) -> Result<Vec<EntryHash>, ApiError> {
+        let id = self.ledger;
+        let entries = std::mem::take(&mut self.entries);
+        let batch = std::mem::take(&mut self.batch);
+        self.open = false;
+        let core = &mut *self.core;
+        let ledger = core.replica.ledgers.get(&id).ok_or_else(|| ApiError::failed("an unknown ledger"))?;
+        let own: Vec<&Entry> = entries.iter().filter_map(|entry| ledger.get(entry)).collect();
+        if let Err(error) = core.vault.commit_signed(batch, &own) {
+            return Err(core.break_off(error));
+        }
+        core.refresh(id, entries.iter().copied());
+        core.sessions.changed(id);
+        Ok(entries)
+    }
+}
+
+impl Drop for Writer<'_> {
+    /// A change that was given up is forgotten: the ledger is read anew from disk.
+    fn drop(&mut self) {
+        if self.open
+            && let Err(error) = self.core.reload(self.ledger)
+        {
+            self.core.break_off(error);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Import: foreign bytes to drafts of documents.
+//!
+//! An input is a Bundle of any type, a single resource, or lines of either (NDJSON). Bundles are walked
+//! entry by entry, so that beside input and output only one entry is held as a tree. A bad entry or line
+//! is refused by its position and does not touch the others; an input that is cut or garbage as a whole
+//! is an error, and then nothing at all is imported.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::envelope::{Unreadable, entry, read_envelope};
+use crate::extract::{Place, Reading, read};
+use crate::group::{Item, drafts};
+use crate::{Draft, MAX_RESOURCE, ResourceKey, Typed, tree};
+
+/// Most bytes of resources in one import.
+pub const MAX_IMPORT: usize = 1 << 30;
+/// Most resources in one import.
+pub const MAX_RESOURCES: usize = 500_000;
+
+/// One file or message to import.
+pub struct Input {
+    name: String,
+    base: Option<String>,
+    bytes: Vec<u8>,
+    lines: bool,
+}
+
+impl Input {
+    /// `name` is what errors call it; it should not tell who the patient is.
+    pub fn new(name: impl Into<String>, bytes: Vec<u8>) -> Self {
+        Self { name: name.into(), base: None, bytes, lines: false }
+    }
+
+    /// States that it is NDJSON, as bulk exports are. [`Input::new`] finds that out too, unless the first line is broken.
+    pub fn lines(name: impl Into<String>, bytes: Vec<u8>) -> Self {
+        Self { lines: true, ..Self::new(name, bytes) }
+    }
+
+    /// States the FHIR base URL that it was fetched from, for resources that name no source themselves.
+    #[must_use]
+    pub fn from_base(mut self, base: impl Into<String>) -> Self {
+        self.base = Some(base.into());
+        self
+    }
+}
+
+/// What came of an import.
+pub struct Import {
+    /// Documents to seal, in an order that does not depend on the order of arrival.
+    pub drafts: Vec<Draft>,
+    /// What was not imported, in order of arrival.
+    pub refused: Vec<Refused>,
+    /// Different resources and versions read; practitioners and the like that were copied into several
+    /// drafts count once.
+    pub resources: usize,
+    /// How many came again with the very same bytes, and were kept once.
+    pub duplicates: usize,
+}
+
+/// An entry or line that was not imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Name of the input.
+    pub input: String,
+    /// `entry[12]`, `line 7`, `line 7 entry[0]`.
+    pub position: String,
+    /// Why, without any value of the data.
+    pub reason: String,
+}
+
+/// An input that could not be read as a whole. Nothing was imported.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImportError {
+    /// Cut off in the middle.
+    #[error("{input} ends early, at byte {at}: it seems to be cut off")]
+    Truncated {
+        /// Name of the input.
+        input: String,
+        /// Where.
+        at: usize,
+    },
+    /// Not JSON, or not a Bundle, a resource or lines of them.
+    #[error("{input} cannot be read at byte {at}: {reason}")]
+    Unreadable {
+        /// Name of the input.
+        input: String,
+        /// Where.
+        at: usize,
+        /// Why.
+        reason: String,
+    },
+    /// More than one import takes.
+    #[error("{input} is too much for one import: more than {MAX_IMPORT} bytes or {MAX_RESOURCES} resources in all")]
+    TooMuch {
+        /// Name of the input.
+        input: String,
+    },
+}
+
+/// Reads inputs into drafts. Inputs that are imported together resolve references among them; each is
+/// dropped as soon as it is read.
+///
+/// # Errors
+/// An input that is cut or garbage as a whole, or too much of it. Nothing is imported then.
+pub fn import(inputs: impl IntoIterator<Item = Input>) -> Result<Import, ImportError> {
+    import_with(inputs, chartmesh_fhir::check)
+}
+
+/// [`import`] with another typed check, such as one that is done elsewhere or later.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_with(inputs: impl IntoIterator<Item = Input>, check: impl Fn(&[u8]) -> Typed) -> Result<Import, ImportError> {
+    let mut reader = Reader { check, seen: BTreeMap::new(), items: Vec::new(), refused: Vec::new(), duplicates: 0, bytes: 0 };
+    for (at, input) in inputs.into_iter().enumerate() {
+        reader.input(at, &input)?;
+    }
+    let resources = reader.items.len();
+    Ok(Import { drafts: drafts(reader.items), refused: reader.refused, resources, duplicates: reader.duplicates })
+}
+
+struct Reader<C> {
+    check: C,
+    seen: BTreeMap<(ResourceKey, [u8; 32]), usize>,
+    items: Vec<Item>,
+    refused: Vec<Refused>,
+    duplicates: usize,
+    bytes: usize,
+}
+
+/// Where in the inputs the reader is.
+struct At<'a> {
+    input: usize,
+    name: &'a str,
+    base: Option<&'a str>,
+    line: Option<usize>,
+    entry: Option<usize>,
+}
+
+impl At<'_> {
+    fn position(&self) -> String {
+        let line = self.line.map(|line| format!("line {line}"));
+        let entry = self.entry.map(|entry| format!("entry[{entry}]"));
+        line.into_iter().chain(entry).collect::<Vec<_>>().join(" ")
+    }
+}
+
+enum Failure {
+    /// The import as a whole cannot go on.
+    TooMuch,
+    /// This resource, or what should be one, cannot be taken.
+    Refused(String),
+    /// These bytes are no JSON document.
+    Unreadable(Unreadable),
+}
+
+impl<C: Fn(&[u8]) -> Typed> Reader<C> {
+    fn input(&mut self, index: usize, input: &Input) -> Result<(), ImportError> {
+        let bytes = input.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&input.bytes);
+        let skipped = input.bytes.len() - bytes.len();
+        let mut at = At { input: index, name: &input.name, base: input.base.as_deref(), line: None, entry: None };
+        let read = if input.lines { self.lines(&mut at, bytes) } else { self.document(&mut at, bytes) };
+        read.map_err(|failure| match failure {
+            Failure::TooMuch => ImportError::TooMuch { input: input.name.clone() },
+            Failure::Refused(reason) => ImportError::Unreadable { input: input.name.clone(), at: skipped, reason },
+            Failure::Unreadable(Unreadable::Ends(at)) => ImportError::Truncated { input: input.name.clone(), at: at + skipped },
+            Failure::Unreadable(Unreadable::Wrong(at, reason)) => {
+                ImportError::Unreadable { input: input.name.clone(), at: at + skipped, reason: reason.to_owned() }
+            }
+        })
+    }
+
+    fn lines(&mut self, at: &mut At<'_>, bytes: &[u8]) -> Result<(), Failure> {
+        for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+            let line = line.trim_ascii();
+            if line.is_empty() {
+                continue;
+            }
+            (at.line, at.entry) = (Some(index + 1), None);
+            match self.document(at, line) {
+                Ok(()) => {}
+                Err(Failure::TooMuch) => return Err(Failure::TooMuch),
+                Err(Failure::Refused(reason)) => self.refuse(at, reason),
+                Err(Failure::Unreadable(_)) => self.refuse(at, "it is not JSON".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    /// A Bundle or a single resource; lines of them, if another one follows the first.
+    fn document(&mut self, at: &mut At<'_>, bytes: &[u8]) -> Result<(), Failure> {
+        let envelope = read_envelope(bytes).map_err(Failure::Unreadable)?;
+        match envelope.followed_by {
+            None => {}
+            Some((_, b'{')) if at.line.is_none() => return self.lines(at, bytes),
+            Some((offset, _)) => return Err(Failure::Unreadable(Unreadable::Wrong(offset, "something follows the end of the JSON"))),
+        }
+        if !envelope.is_bundle {
+            return self.resource(at, bytes.get(envelope.span).unwrap_or_default(), None);
+        }
+        for (index, span) in envelope.entries.into_iter().enumerate() {
+            at.entry = Some(index);
+            let taken = entry(bytes, span).map_err(|reason| Failure::Refused(reason.to_owned())).and_then(|entry| {
+                let resource = bytes.get(entry.resource).unwrap_or_default();
+                self.resource(at, resource, entry.full_url.as_deref())
+            });
+            match taken {
+                Ok(()) => {}
+                Err(Failure::Refused(reason)) => self.refuse(at, reason),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    fn resource(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>) -> Result<(), Failure> {
+        if bytes.len() > MAX_RESOURCE {
+            return Err(Failure::Refused(format!("it is larger than {MAX_RESOURCE} bytes")));
+        }
+        let json = tree::parse(bytes).map_err(|error| Failure::Refused(error.to_string()))?;
+        let reading = read(&json, bytes, Place { full_url, base: at.base }).ok_or_else(|| Failure::Refused("it has no resourceType".to_owned()))?;
+        self.keep(at, bytes, full_url, reading)
+    }
+
+    fn keep(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>, mut reading: Reading) -> Result<(), Failure> {
+        let key = (reading.facts.key(), reading.facts.hash);
+        if let Some(item) = self.seen.get(&key).and_then(|&known| self.items.get_mut(known)) {
+            self.duplicates += 1;
+            item.full_urls.extend(full_url.map(str::to_owned));
+            item.inputs.insert(at.input);
+            return Ok(());
+        }
+        self.bytes += bytes.len();
+        if self.bytes > MAX_IMPORT || self.items.len() >= MAX_RESOURCES {
+            return Err(Failure::TooMuch);
+        }
+        reading.facts.typed = (self.check)(bytes);
+        self.seen.insert(key, self.items.len());
+        self.items.push(Item {
+            bytes: bytes.to_vec(),
+            full_urls: full_url.map(str::to_owned).into_iter().collect(),
+            inputs: BTreeSet::from([at.input]),
+            reading,
+        });
+        Ok(())
+    }
+
+    fn refuse(&mut self, at: &At<'_>, reason: String) {
+        self.refused.push(Refused { input: at.name.to_owned(), position: at.position(), reason });
+    }
+}

@@ -1,0 +1,172 @@
+//! The one file that names sled: an ordered map of byte strings with durable, atomic batches.
+//!
+//! Why it is used the way it is stands in docs/decisions/0002-sled.md. In short: one tree, because only one tree's batch is atomic; no background flusher, because that one
+//! aborts the process when the disk fails; small leaves and values cut into chunks, because a leaf is read and written whole; and every call guarded, because sled asserts
+//! and unwraps where it should report. An engine that has failed once refuses everything that follows: what is in memory may then be ahead of what is on disk.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use crate::{Table, VaultError};
+
+/// Entries per leaf, fixed for the life of a store.
+const FANOUT: usize = 64;
+/// What sled may keep in memory, in bytes. It counts leaves too low by up to a half.
+const CACHE: usize = 12 * 1024 * 1024;
+/// Longest record that is stored in one piece.
+const INLINE: usize = 8 * 1024;
+/// Length of the pieces of longer ones.
+const CHUNK: usize = 32 * 1024;
+
+/// First byte of the rows that hold pieces; tables have lower ones.
+const CHUNKS: u8 = 255;
+const WHOLE: u8 = 0;
+const CHUNKED: u8 = 1;
+
+/// An open store.
+pub(crate) struct Engine {
+    db: Option<sled::Db<FANOUT>>,
+    next_chunk: u64,
+    failed: bool,
+}
+
+/// A key and the record that is stored under it.
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
+
+impl Engine {
+    /// Opens the store in a directory, or makes one there.
+    pub(crate) fn open(dir: &Path) -> Result<Self, VaultError> {
+        let config = sled::Config::new().path(dir).cache_capacity_bytes(CACHE).flush_every_ms(None).zstd_compression_level(1);
+        let db = guarded("opening", || config.open::<FANOUT>())?;
+        let last = guarded("opening", || db.last())?;
+        let next_chunk = match last {
+            Some((key, _)) if key.first() == Some(&CHUNKS) => key.get(1..9).and_then(|id| id.try_into().ok()).map_or(0, u64::from_be_bytes) + 1,
+            _ => 0,
+        };
+        Ok(Self { db: Some(db), next_chunk, failed: false })
+    }
+
+    /// The record of a key.
+    pub(crate) fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
+        let row = row(table, key);
+        match self.run("reading", |db| db.get(&row))? {
+            None => Ok(None),
+            Some(record) => self.assemble(table, key, &record).map(Some),
+        }
+    }
+
+    /// Up to `limit` rows of a table in ascending order of their keys, those whose keys begin with `prefix` and come after `after`.
+    pub(crate) fn scan(&mut self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, VaultError> {
+        let prefix = row(table, prefix);
+        let mut from = after.map_or_else(|| prefix.clone(), |key| row(table, key));
+        if after.is_some() {
+            from.push(0);
+        }
+        let from = from.max(prefix.clone());
+        let found = self.run("reading", |db| {
+            db.range(from.as_slice()..)
+                .take_while(|item| item.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+                .take(limit)
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        found.into_iter().map(|(key, record)| self.assemble(table, &key[1..], &record).map(|record| (key[1..].to_vec(), record))).collect()
+    }
+
+    /// Writes all of a batch, and returns when it is on disk.
+    pub(crate) fn commit(&mut self, writes: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>) -> Result<(), VaultError> {
+        let mut batch = sled::Batch::default();
+        for (table, key, record) in writes {
+            let row = row(table, &key);
+            if let Some(old) = self.run("reading", |db| db.get(&row))? {
+                for chunk in chunks(&old).into_iter().flatten() {
+                    batch.remove(chunk);
+                }
+            }
+            match record {
+                None => batch.remove(row),
+                Some(record) if record.len() <= INLINE => batch.insert(row, [&[WHOLE], &record[..]].concat()),
+                Some(record) => {
+                    let mut head = vec![CHUNKED];
+                    head.extend_from_slice(&self.next_chunk.to_be_bytes());
+                    head.extend_from_slice(&(record.len().div_ceil(CHUNK) as u32).to_be_bytes());
+                    self.next_chunk += 1;
+                    for (name, piece) in chunks(&head).into_iter().flatten().zip(record.chunks(CHUNK)) {
+                        batch.insert(name, piece);
+                    }
+                    batch.insert(row, head);
+                }
+            }
+        }
+        self.run("writing", |db| {
+            db.apply_batch(batch)?;
+            db.flush().map(drop)
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pieces(&mut self) -> Vec<Vec<u8>> {
+        self.run("reading", |db| db.range([CHUNKS].as_slice()..).map(|row| Ok(row?.0.to_vec())).collect()).unwrap()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lose(&mut self, piece: &[u8]) {
+        self.run("writing", |db| db.remove(piece)).unwrap();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self) {
+        self.run("failing", |_| Err::<(), _>(std::io::Error::other("on purpose"))).unwrap_err();
+    }
+
+    fn assemble(&mut self, table: Table, key: &[u8], record: &[u8]) -> Result<Vec<u8>, VaultError> {
+        let corrupt = |reason| VaultError::Corrupt { table, key: data_encoding::HEXLOWER.encode(key), reason };
+        if let Some((&WHOLE, record)) = record.split_first() {
+            return Ok(record.to_vec());
+        }
+        let names = chunks(record).ok_or_else(|| corrupt("its record has no known form"))?;
+        let mut whole = Vec::new();
+        for name in names {
+            let piece = self.run("reading", |db| db.get(&name))?.ok_or_else(|| corrupt("a piece of it is missing"))?;
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+
+    fn run<T>(&mut self, doing: &'static str, action: impl FnOnce(&sled::Db<FANOUT>) -> std::io::Result<T>) -> Result<T, VaultError> {
+        let db = self.db.as_ref().filter(|_| !self.failed).ok_or(VaultError::Closed)?;
+        let done = guarded(doing, || action(db));
+        self.failed |= done.is_err();
+        done
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        // A failed store may assert while closing; everything acknowledged is on disk already.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
+    }
+}
+
+fn guarded<T>(doing: &'static str, action: impl FnOnce() -> std::io::Result<T>) -> Result<T, VaultError> {
+    match catch_unwind(AssertUnwindSafe(action)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(VaultError::Store { doing, reason: error.to_string() }),
+        Err(_) => Err(VaultError::Store { doing, reason: "its files are damaged or it met a fault of its own".into() }),
+    }
+}
+
+fn row(table: Table, key: &[u8]) -> Vec<u8> {
+    [&[table.tag()], key].concat()
+}
+
+/// Under which rows the pieces of a chunked record are, if it is one.
+fn chunks(record: &[u8]) -> Option<impl Iterator<Item = Vec<u8>> + use<>> {
+    let (&CHUNKED, head) = record.split_first()? else { return None };
+    let (id, count) = head.split_at_checked(8)?;
+    let id: [u8; 8] = id.try_into().ok()?;
+    let count = u32::from_be_bytes(count.try_into().ok()?);
+    Some((0..count).map(move |at| [&[CHUNKS], &id[..], &at.to_be_bytes()].concat()))
+}

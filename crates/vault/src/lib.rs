@@ -1,0 +1,26 @@
+//! What a node keeps: its keys, and everything that it must remember, durably and encrypted.
+//!
+//! A vault is one home directory: `keys.age` (the key file), `vault/` (the store), `lock`. It carries out "Keys" and "Durability" of the protocol: write, sync to disk, then
+//! send. [`Vault`] is an ordered map in tables with atomic batches across them; on top of it lie the ledgers' charters and entries, and the marks that keep a signing key
+//! from taking a sequence number twice. This crate touches files below its home and nothing else: no clock, no network, no tasks of its own beyond sled's compaction thread.
+//!
+//! At rest every value is encrypted, whatever it is; keys of tables, sizes and counts are not.
+
+mod batch;
+mod cipher;
+mod engine;
+mod error;
+mod home;
+mod keyfile;
+mod ledgers;
+mod marks;
+mod table;
+mod vault;
+
+pub use batch::Batch;
+pub use error::VaultError;
+pub use keyfile::{Secrets, Unlock, WORK_FACTOR};
+pub use ledgers::{Bodies, EntryKey, StoredLedger};
+pub use marks::Mark;
+pub use table::Table;
+pub use vault::{Item, MAX_KEY, MAX_VALUE, Vault};

@@ -1,0 +1,116 @@
+//! What keeps our own keys from ever signing one sequence number twice, which would void everything that they sign afterwards.
+//!
+//! **Restart.** [`Vault::commit_signed`] stores our entries together with a mark, the number and hash signed last by that key in that lane, and refuses whatever does not
+//! continue from it. It returns when both are on disk; only then may they be sent.
+//!
+//! **A restored copy.** A home put back from a backup has an old mark, and nothing inside it can tell. Others can: an entry that our own key has signed and that we do not have is
+//! proof, and nobody can forge it. The rule for a node: in a session, before it sends entries of its own, it fetches those of its own log that the peer has and it has not, and
+//! passes each to [`Vault::check_own`]. The first unknown one makes that key *spent* in that ledger, for good: the vault refuses to sign with it there, and the device
+//! continues under a new key that the charter admits. What it had signed and not yet sent is then dropped and done again. What remains is a peer that has not heard
+//! of the newer entries either: a fork can then reach it. The ledger's rule for forks contains that, and taking away stands all the same.
+
+use std::collections::BTreeMap;
+
+use chartmesh_identity::{AuthorKey, EntryHash, LaneId, LedgerId};
+use chartmesh_ledger::Entry;
+
+use crate::{Batch, EntryKey, Table, Vault, VaultError, ledgers::misplaced, vault::Reader};
+
+/// The last entry that a key has signed in a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Its sequence number, from 1.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: EntryHash,
+}
+
+impl Mark {
+    fn bytes(&self) -> Vec<u8> {
+        [&self.seq.to_be_bytes()[..], self.hash.as_bytes()].concat()
+    }
+
+    fn read(key: &[u8], value: &[u8]) -> Result<Self, VaultError> {
+        let parts = value.split_at_checked(8).and_then(|(seq, hash)| Some((seq.try_into().ok()?, hash.try_into().ok()?)));
+        let (seq, hash) = parts.ok_or_else(|| misplaced(Table::Marks, key))?;
+        Ok(Self { seq: u64::from_be_bytes(seq), hash: EntryHash::new(hash) })
+    }
+}
+
+fn mark_key(ledger: &LedgerId, lane: &LaneId, author: &AuthorKey) -> Vec<u8> {
+    [&ledger.as_bytes()[..], lane.as_bytes(), author.as_bytes()].concat()
+}
+
+fn spent_key(ledger: &LedgerId, author: &AuthorKey) -> Vec<u8> {
+    [&ledger.as_bytes()[..], author.as_bytes()].concat()
+}
+
+impl Vault {
+    /// Stores entries that we have just signed, with their marks and whatever else is in the batch; send them after it has returned, not before.
+    ///
+    /// # Errors
+    /// [`VaultError::NotNext`] if one does not continue its key's log, [`VaultError::Restored`] if its key is spent; nothing is stored then. And those of [`Vault::commit`].
+    pub fn commit_signed(&self, mut batch: Batch, own: &[&Entry]) -> Result<(), VaultError> {
+        let mut own = own.to_vec();
+        own.sort_by_key(|entry| EntryKey::of(entry));
+        for entry in &own {
+            let header = &entry.header;
+            let mark = Mark { seq: header.seq, hash: entry.hash() };
+            batch.put_entry(entry).put(Table::Marks, &mark_key(&header.ledger, &header.lane, &header.author), mark.bytes());
+        }
+        self.commit_if(batch, |stored| continues(stored, &own))
+    }
+
+    /// The last entry that our key has signed in a lane, if any.
+    ///
+    /// # Errors
+    /// As [`Vault::get`].
+    pub fn mark(&self, ledger: &LedgerId, lane: &LaneId, author: &AuthorKey) -> Result<Option<Mark>, VaultError> {
+        let key = mark_key(ledger, lane, author);
+        self.get(Table::Marks, &key)?.map(|value| Mark::read(&key, &value)).transpose()
+    }
+
+    /// Looks at an entry of our own key that a peer has sent.
+    ///
+    /// # Errors
+    /// [`VaultError::Restored`] if we do not have it: this home is a restored copy, and that key is spent in that ledger from now on.
+    pub fn check_own(&self, entry: &Entry) -> Result<(), VaultError> {
+        if self.get(Table::Entries, &EntryKey::of(entry).bytes())?.is_some() {
+            return Ok(());
+        }
+        let (ledger, author) = (entry.header.ledger, entry.header.author);
+        self.put(Table::Spent, &spent_key(&ledger, &author), &[])?;
+        Err(VaultError::Restored { ledger, author })
+    }
+
+    /// Whether our key must not sign in that ledger again.
+    ///
+    /// # Errors
+    /// As [`Vault::get`].
+    pub fn is_spent(&self, ledger: &LedgerId, author: &AuthorKey) -> Result<bool, VaultError> {
+        Ok(self.get(Table::Spent, &spent_key(ledger, author))?.is_some())
+    }
+}
+
+/// Whether entries, in the order of their keys, continue what is stored.
+fn continues(stored: &mut Reader<'_>, own: &[&Entry]) -> Result<(), VaultError> {
+    let mut marks: BTreeMap<Vec<u8>, Option<Mark>> = BTreeMap::new();
+    for entry in own {
+        let header = &entry.header;
+        let (ledger, lane, author) = (header.ledger, header.lane, header.author);
+        if stored.get(Table::Spent, &spent_key(&ledger, &author))?.is_some() {
+            return Err(VaultError::Restored { ledger, author });
+        }
+        let key = mark_key(&ledger, &lane, &author);
+        let last = match marks.get(&key) {
+            Some(mark) => *mark,
+            None => stored.get(Table::Marks, &key)?.map(|value| Mark::read(&key, &value)).transpose()?,
+        };
+        let next = last.map_or(1, |mark| mark.seq + 1);
+        if header.seq != next || header.prev != last.map(|mark| mark.hash) {
+            return Err(VaultError::NotNext { ledger, lane, author, seq: header.seq, next });
+        }
+        marks.insert(key, Some(Mark { seq: header.seq, hash: entry.hash() }));
+    }
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! A vault: one home directory, its lock, its keys, its store.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    Batch, Secrets, Table, Unlock, VaultError,
+    cipher::Cipher,
+    engine::{Engine, Row},
+    home, keyfile,
+};
+
+/// Longest key, in bytes.
+pub const MAX_KEY: usize = 512;
+/// Longest value, in bytes.
+pub const MAX_VALUE: usize = 32 * 1024 * 1024;
+
+/// A key and its value.
+pub type Item = (Vec<u8>, Zeroizing<Vec<u8>>);
+
+const MARKER: &[u8] = b"format";
+const FORMAT: &[u8] = b"chartmesh vault 1";
+
+/// One node's keys and everything that it must remember. Calls block on the disk: from async code use a blocking task.
+///
+/// Only one `Vault` at a time has a home open. Readers and writers take turns: nobody sees a write before it is on disk, so nothing can be sent on that a power cut takes back.
+pub struct Vault {
+    home: PathBuf,
+    cipher: Cipher,
+    vault_key: Zeroizing<[u8; 32]>,
+    secrets: Secrets,
+    engine: Mutex<Engine>,
+    _lock: File,
+}
+
+impl Vault {
+    /// Makes a vault in `home` (mode 0700), whose key file keeps `secrets`. `work_factor` is log2 of scrypt's N, [`crate::WORK_FACTOR`] unless in a test.
+    ///
+    /// Interrupted at any point, there is either a whole vault or none.
+    ///
+    /// # Errors
+    /// [`VaultError::Exists`] or [`VaultError::Incomplete`] if there is one or half of one already; [`VaultError::InUse`]; and those of the disk.
+    pub fn create(home: &Path, secrets: Secrets, unlock: Unlock<'_>, work_factor: u8) -> Result<Self, VaultError> {
+        home::private_dir(home)?;
+        let lock = home::lock(home)?;
+        let paths = Paths::of(home);
+        if paths.keys.exists() {
+            return Err(VaultError::Exists(home.to_path_buf()));
+        }
+        if paths.store.exists() {
+            return Err(VaultError::Incomplete { home: home.to_path_buf(), missing: "keys.age" });
+        }
+        let mut vault_key = Zeroizing::new([0; 32]);
+        getrandom::fill(vault_key.as_mut()).expect("the operating system's random source");
+        let cipher = Cipher::new(&vault_key);
+
+        home::remove_dir(&paths.new_store)?;
+        home::private_dir(&paths.new_store)?;
+        let marker = cipher.seal(Table::Meta, MARKER, FORMAT);
+        Engine::open(&paths.new_store)?.commit(vec![(Table::Meta, MARKER.to_vec(), Some(marker))])?;
+        home::sync_all(&paths.new_store)?;
+        keyfile::write(&paths.keys, &vault_key, &secrets, unlock, work_factor)?;
+        home::rename(&paths.new_store, &paths.store)?;
+
+        let engine = Mutex::new(Engine::open(&paths.store)?);
+        Ok(Self { home: home.to_path_buf(), cipher, vault_key, secrets, engine, _lock: lock })
+    }
+
+    /// Opens the vault in `home`.
+    ///
+    /// # Errors
+    /// [`VaultError::Absent`], [`VaultError::Incomplete`], [`VaultError::InUse`]; [`VaultError::WrongPassphrase`], [`VaultError::PassphraseNeeded`],
+    /// [`VaultError::NotProtected`]; [`VaultError::OtherKeys`] if key file and store do not belong together; and those of the disk.
+    pub fn open(home: &Path, unlock: Unlock<'_>) -> Result<Self, VaultError> {
+        let paths = Paths::of(home);
+        if !paths.keys.exists() {
+            let half = paths.store.exists();
+            return Err(if half { VaultError::Incomplete { home: home.to_path_buf(), missing: "keys.age" } } else { VaultError::Absent(home.to_path_buf()) });
+        }
+        let lock = home::lock(home)?;
+        let keys = keyfile::read(&paths.keys, unlock)?;
+        if !paths.store.exists() {
+            if !paths.new_store.exists() {
+                return Err(VaultError::Incomplete { home: home.to_path_buf(), missing: "the store" });
+            }
+            home::rename(&paths.new_store, &paths.store)?;
+        }
+        let mut engine = Engine::open(&paths.store)?;
+        let cipher = Cipher::new(&keys.vault_key);
+        match engine.get(Table::Meta, MARKER)? {
+            Some(sealed) => {
+                let format = cipher.open(Table::Meta, MARKER, sealed).ok_or(VaultError::OtherKeys)?;
+                if *format != FORMAT {
+                    return Err(VaultError::Store { doing: "opening", reason: "it was written by a newer version".into() });
+                }
+            }
+            None => return Err(VaultError::Store { doing: "opening", reason: "it has lost its own format record".into() }),
+        }
+        let home = home.to_path_buf();
+        Ok(Self { home, cipher, vault_key: keys.vault_key, secrets: keys.secrets, engine: Mutex::new(engine), _lock: lock })
+    }
+
+    /// Whether there is a vault in `home`.
+    pub fn exists(home: &Path) -> bool {
+        Paths::of(home).keys.exists()
+    }
+
+    /// Whether the vault in `home` asks for a passphrase.
+    ///
+    /// # Errors
+    /// [`VaultError::Absent`], or the key file cannot be read.
+    pub fn is_protected(home: &Path) -> Result<bool, VaultError> {
+        if !Self::exists(home) {
+            return Err(VaultError::Absent(home.to_path_buf()));
+        }
+        keyfile::is_protected(&Paths::of(home).keys)
+    }
+
+    /// The directory it is in.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// What the key file keeps for the node.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Writes the key file anew, with other secrets, another protection, or both. The old content is gone from the file, but not from backups of it.
+    ///
+    /// # Errors
+    /// Those of the disk; the key file is then the old or the new one.
+    pub fn replace_secrets(&mut self, secrets: Secrets, unlock: Unlock<'_>, work_factor: u8) -> Result<(), VaultError> {
+        keyfile::write(&Paths::of(&self.home).keys, &self.vault_key, &secrets, unlock, work_factor)?;
+        self.secrets = secrets;
+        Ok(())
+    }
+
+    /// A key for a name, or for anything else that must not be readable on disk: BLAKE3 keyed by the vault's key, one for each table.
+    pub fn hide(&self, table: Table, name: &[u8]) -> [u8; 32] {
+        self.cipher.hide(table, name)
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`VaultError::Corrupt`] if it is damaged; the rest of the vault stays usable then.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        let record = self.engine().get(table, key)?;
+        record.map(|record| self.unseal(table, key, record)).transpose()
+    }
+
+    /// Everything in a table whose key begins with `prefix`, in ascending order of keys, as it is at one moment.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<Item>, VaultError> {
+        self.page(table, prefix, None, usize::MAX)
+    }
+
+    /// Up to `limit` items of a table whose key begins with `prefix` and comes after `after`, in ascending order of keys: for what may be too much to hold at once.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn page(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Item>, VaultError> {
+        let rows = self.engine().scan(table, prefix, after, limit)?;
+        rows.into_iter().map(|(key, record): Row| self.unseal(table, &key, record).map(|value| (key, value))).collect()
+    }
+
+    /// Writes all of a batch, or nothing of it, and returns when it is on disk. About a millisecond, whatever its size: collect what belongs together.
+    ///
+    /// # Errors
+    /// [`VaultError::TooLarge`] before anything is written. [`VaultError::Store`] if the disk fails: whether the batch survives is then unknown until the vault is opened again.
+    pub fn commit(&self, batch: Batch) -> Result<(), VaultError> {
+        self.commit_if(batch, |_| Ok(()))
+    }
+
+    /// [`Self::commit`] of one write.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<(), VaultError> {
+        let mut batch = Batch::new();
+        batch.put(table, key, value);
+        self.commit(batch)
+    }
+
+    /// [`Self::commit`] of one removal.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn remove(&self, table: Table, key: &[u8]) -> Result<(), VaultError> {
+        let mut batch = Batch::new();
+        batch.remove(table, key);
+        self.commit(batch)
+    }
+
+    /// Commits if `check` agrees, with nobody writing in between.
+    pub(crate) fn commit_if(&self, batch: Batch, check: impl FnOnce(&mut Reader<'_>) -> Result<(), VaultError>) -> Result<(), VaultError> {
+        let mut writes = Vec::with_capacity(batch.len());
+        for ((table, key), value) in &batch.writes {
+            bound("key", key.len(), MAX_KEY)?;
+            bound("value", value.as_ref().map_or(0, |value| value.len()), MAX_VALUE)?;
+            writes.push((*table, key.clone(), value.as_ref().map(|value| self.cipher.seal(*table, key, value))));
+        }
+        let mut engine = self.engine();
+        check(&mut Reader { vault: self, engine: &mut engine })?;
+        if writes.is_empty() { Ok(()) } else { engine.commit(writes) }
+    }
+
+    fn unseal(&self, table: Table, key: &[u8], record: Vec<u8>) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let damaged = || VaultError::Corrupt { table, key: data_encoding::HEXLOWER.encode(key), reason: "it does not decrypt in this place" };
+        self.cipher.open(table, key, record).ok_or_else(damaged)
+    }
+
+    /// A panic while the lock is held leaves the engine as it was or marked as failed.
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads within a commit.
+pub(crate) struct Reader<'a> {
+    vault: &'a Vault,
+    engine: &'a mut Engine,
+}
+
+impl Reader<'_> {
+    pub(crate) fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        let record = self.engine.get(table, key)?;
+        record.map(|record| self.vault.unseal(table, key, record)).transpose()
+    }
+}
+
+fn bound(what: &'static str, len: usize, max: usize) -> Result<(), VaultError> {
+    if len > max { Err(VaultError::TooLarge { what, len }) } else { Ok(()) }
+}
+
+struct Paths {
+    keys: PathBuf,
+    store: PathBuf,
+    /// A store that is being made. It is whole once the key file is there.
+    new_store: PathBuf,
+}
+
+impl Paths {
+    fn of(home: &Path) -> Self {
+        Self { keys: home.join("keys.age"), store: home.join("vault"), new_store: home.join("vault.new") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vault(home: &Path) -> Vault {
+        Vault::create(home, Secrets::new(Zeroizing::new(vec![1])), Unlock::None, 1).unwrap()
+    }
+
+    #[test]
+    fn a_value_in_the_place_of_another_is_named_and_the_rest_stays_readable() {
+        let home = tempfile::tempdir().unwrap();
+        let vault = vault(home.path());
+        vault.put(Table::Peers, &[0xab], b"one").unwrap();
+        vault.put(Table::Peers, &[0xcd], b"two").unwrap();
+        let record = vault.engine().get(Table::Peers, &[0xab]).unwrap();
+        vault.engine().commit(vec![(Table::Peers, vec![0xcd], record)]).unwrap();
+        let error = vault.get(Table::Peers, &[0xcd]).unwrap_err();
+        assert!(matches!(&error, VaultError::Corrupt { table: Table::Peers, key, .. } if key == "cd"), "{error}");
+        assert!(vault.scan(Table::Peers, &[]).is_err());
+        assert_eq!(vault.get(Table::Peers, &[0xab]).unwrap().unwrap().as_slice(), b"one");
+    }
+
+    #[test]
+    fn a_large_value_with_a_piece_missing_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let vault = vault(home.path());
+        vault.put(Table::Bodies, &[1], &[7; 100_000]).unwrap();
+        let pieces = vault.engine().pieces();
+        vault.engine().lose(&pieces[2]);
+        assert!(matches!(vault.get(Table::Bodies, &[1]), Err(VaultError::Corrupt { table: Table::Bodies, .. })));
+    }
+
+    #[test]
+    fn pieces_go_with_their_value_and_are_numbered_on_after_reopening() {
+        let home = tempfile::tempdir().unwrap();
+        let vault = vault(home.path());
+        vault.put(Table::Bodies, &[1], &[7; 100_000]).unwrap();
+        let first = vault.engine().pieces();
+        assert_eq!(first.len(), 4);
+        drop(vault);
+        let vault = Vault::open(home.path(), Unlock::None).unwrap();
+        vault.put(Table::Bodies, &[2], &[8; 100_000]).unwrap();
+        vault.put(Table::Bodies, &[1], &[9; 50_000]).unwrap();
+        let second = vault.engine().pieces();
+        assert!(second.len() == 6 && second.iter().all(|piece| !first.contains(piece)));
+        vault.put(Table::Bodies, &[1], &[9]).unwrap();
+        vault.remove(Table::Bodies, &[2]).unwrap();
+        assert!(vault.engine().pieces().is_empty());
+    }
+
+    #[test]
+    fn after_a_failure_everything_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let vault = vault(home.path());
+        vault.engine().fail();
+        assert!(matches!(vault.get(Table::Peers, b"k"), Err(VaultError::Closed)));
+        assert!(matches!(vault.put(Table::Peers, b"k", b"v"), Err(VaultError::Closed)));
+    }
+}

@@ -1,0 +1,7 @@
+//! The program `chartmesh`, as the scenarios run it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chartmesh::main()
+}
