@@ -272,3 +272,102 @@ fn items_within(bytes: &[u8], most: usize) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn every_frame() -> Vec<Frame> {
+        let ledger = LedgerId::of(b"l");
+        let lanes = vec![(LaneId::new([1; 32]), vec![(AuthorKey::new([2; 32]), 3, EntryHash::of(b"e"))])];
+        let charters = vec![CharterHash::of(b"c")];
+        let raw = RawEntry { header: Signed::from_bytes(vec![1]), body: Some(ByteBuf::from(vec![2])) };
+        vec![
+            Frame::Hello { versions: vec![1], card: Signed::from_bytes(vec![1]), nonce: ByteBuf::from([0; 32]) },
+            Frame::Claim { claim: Signed::from_bytes(vec![1]) },
+            Frame::Open { ledger, digest: ByteBuf::from([0; 32]), beyond: lanes.clone() },
+            Frame::Named,
+            Frame::Unknown { ledger },
+            Frame::Same { ledger },
+            Frame::Heads { ledger, charters, lanes: lanes.clone(), checkpoints: vec![(LaneId::new([1; 32]), -4)], confirm: true, last: true },
+            Frame::Held { ledger, lanes, last: false },
+            Frame::Charters { ledger, charters: vec![Signed::from_bytes(vec![1])] },
+            Frame::Entries { ledger, entries: vec![raw.clone(), RawEntry { body: None, ..raw }] },
+            Frame::Want { ledger, entries: vec![EntryHash::of(b"e")] },
+            Frame::Part { ledger, bytes: ByteBuf::from([1]), last: true },
+            Frame::Checkpoint { ledger, checkpoint: Signed::from_bytes(vec![1]) },
+            Frame::Done { ledger, got: 1, done: true },
+            Frame::Pending { blobs: 2 },
+            Frame::Invite { sealed: ByteBuf::from([1]) },
+            Frame::Bye,
+        ]
+    }
+
+    #[test]
+    fn every_frame_comes_back_under_its_own_name() {
+        let mut names = std::collections::BTreeSet::new();
+        for frame in every_frame() {
+            let bytes = frame.encode();
+            assert_eq!(Frame::decode(&bytes), Ok(frame.clone()));
+            assert!(names.insert(frame.name()));
+            let wire = bytes.windows(frame.name().len()).any(|window| window == frame.name().as_bytes());
+            assert!(wire, "{} is not its name on the wire", frame.name());
+            for end in 0..bytes.len() {
+                assert!(Frame::decode(&bytes[..end]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_before_it_is_decoded() {
+        assert_eq!(Frame::decode(&vec![0; MAX_FRAME + 1]), Err(FrameError::Length(MAX_FRAME + 1)));
+        let mut flood = vec![0x9a, 0x00, 0x10, 0x00, 0x00];
+        flood.resize(1 << 20, 0x00);
+        assert_eq!(Frame::decode(&flood), Err(FrameError::Bounds("items")));
+        let mut endless = vec![0x9f];
+        endless.resize(1 << 20, 0x00);
+        assert_eq!(Frame::decode(&endless), Err(FrameError::Bounds("items")));
+    }
+
+    #[test]
+    fn lists_and_strings_have_bounds() {
+        let ledger = LedgerId::of(b"l");
+        let entries = vec![EntryHash::of(b"e"); MAX_LIST + 1];
+        for (frame, what) in [
+            (Frame::Want { ledger, entries }, "entries"),
+            (Frame::Part { ledger, bytes: ByteBuf::from(vec![0; CHUNK + 1]), last: true }, "bytes of a part"),
+            (Frame::Open { ledger, digest: ByteBuf::from([0; 31]), beyond: Vec::new() }, "bytes of a digest"),
+            (Frame::Invite { sealed: ByteBuf::from(vec![0; MAX_INVITATION + 1]) }, "bytes of an invitation"),
+            (Frame::Hello { versions: vec![1; 17], card: Signed::from_bytes(vec![1]), nonce: ByteBuf::from([0; 32]) }, "versions"),
+        ] {
+            assert_eq!(Frame::decode(&frame.encode()), Err(FrameError::Bounds(what)));
+        }
+    }
+
+    #[test]
+    fn unknown_frames_and_keys_are_refused() {
+        for other in ["{\"x\": 1}", "\"x\""] {
+            let bytes = if other.starts_with('{') { vec![0xa1, 0x61, b'x', 0x01] } else { vec![0x61, b'x'] };
+            assert!(matches!(Frame::decode(&bytes), Err(FrameError::Cbor(_))), "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(frame) = Frame::decode(&bytes) {
+                prop_assert_eq!(frame.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn a_changed_frame_never_panics(which in 0usize..17, at in any::<u16>(), to in any::<u8>()) {
+            let mut bytes = every_frame()[which].encode();
+            let at = usize::from(at) % bytes.len();
+            bytes[at] = to;
+            let _ = Frame::decode(&bytes);
+        }
+    }
+}

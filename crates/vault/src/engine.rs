@@ -1,20 +1,26 @@
 //! The one file that names sled: an ordered map of byte strings with durable, atomic batches.
 //!
 //! Why it is used the way it is stands in docs/decisions/0002-sled.md. In short: one tree, because only one tree's batch is atomic; no background flusher, because that one
-//! aborts the process when the disk fails; small leaves and values cut into chunks, because a leaf is read and written whole; and every call guarded, because sled asserts
-//! and unwraps where it should report. An engine that has failed once refuses everything that follows: what is in memory may then be ahead of what is on disk.
+//! aborts the process when the disk fails; small leaves and values cut into chunks, because a leaf is read and written whole; closed and opened again when much of it is in
+//! memory, because sled keeps every leaf that it has written; and every call guarded, because sled asserts and unwraps where it should report. An engine that has failed once refuses everything that follows: what is in memory may then be ahead of what is on disk.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::{Table, VaultError};
 
 /// Entries per leaf, fixed for the life of a store.
-const FANOUT: usize = 64;
-/// What sled may keep in memory, in bytes. It counts leaves too low by up to a half.
-const CACHE: usize = 12 * 1024 * 1024;
+const FANOUT: usize = 32;
+/// Entries in a leaf of usual fill.
+const USUAL: usize = FANOUT * 3 / 4;
+/// How much may have been read into memory, by estimate and in bytes, before the store is closed and opened again.
+const MOST_HELD: usize = 16 * 1024 * 1024;
+/// What sled is told to keep of leaves that were only read, in bytes.
+const CACHE: usize = 4 * 1024 * 1024;
+/// What a row is taken to be long if none was seen, in bytes.
+const SOME_ROW: usize = 512;
 /// Longest record that is stored in one piece.
 const INLINE: usize = 8 * 1024;
 /// Length of the pieces of longer ones.
@@ -27,9 +33,21 @@ const CHUNKED: u8 = 1;
 
 /// An open store.
 pub(crate) struct Engine {
+    dir: PathBuf,
     db: Option<sled::Db<FANOUT>>,
     next_chunk: u64,
     failed: bool,
+    seen: Seen,
+}
+
+/// What one operation went over, and what is in memory for it and those before.
+#[derive(Default)]
+struct Seen {
+    rows: usize,
+    bytes: usize,
+    written: usize,
+    misses: u64,
+    held: usize,
 }
 
 /// A key and the record that is stored under it.
@@ -38,23 +56,25 @@ pub(crate) type Row = (Vec<u8>, Vec<u8>);
 impl Engine {
     /// Opens the store in a directory, or makes one there.
     pub(crate) fn open(dir: &Path) -> Result<Self, VaultError> {
-        let config = sled::Config::new().path(dir).cache_capacity_bytes(CACHE).flush_every_ms(None).zstd_compression_level(1);
-        let db = guarded("opening", || config.open::<FANOUT>())?;
-        let last = guarded("opening", || db.last())?;
-        let next_chunk = match last {
-            Some((key, _)) if key.first() == Some(&CHUNKS) => key.get(1..9).and_then(|id| id.try_into().ok()).map_or(0, u64::from_be_bytes) + 1,
-            _ => 0,
-        };
-        Ok(Self { db: Some(db), next_chunk, failed: false })
+        let mut engine = Self { dir: dir.to_path_buf(), db: Some(open(dir)?), next_chunk: 0, failed: false, seen: Seen::default() };
+        let last = engine.run("opening", |db| db.last())?;
+        if let Some((key, _)) = last
+            && key.first() == Some(&CHUNKS)
+        {
+            engine.next_chunk = key.get(1..9).and_then(|id| id.try_into().ok()).map_or(0, u64::from_be_bytes) + 1;
+        }
+        Ok(engine)
     }
 
     /// The record of a key.
     pub(crate) fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
         let row = row(table, key);
-        match self.run("reading", |db| db.get(&row))? {
-            None => Ok(None),
-            Some(record) => self.assemble(table, key, &record).map(Some),
-        }
+        let record = match self.run("reading", |db| db.get(&row))? {
+            None => None,
+            Some(record) => Some(self.assemble(table, key, &record)?),
+        };
+        self.settle();
+        Ok(record)
     }
 
     /// Up to `limit` rows of a table in ascending order of their keys, those whose keys begin with `prefix` and come after `after`.
@@ -66,12 +86,12 @@ impl Engine {
         }
         let from = from.max(prefix.clone());
         let found = self.run("reading", |db| {
-            db.range(from.as_slice()..)
-                .take_while(|item| item.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
-                .take(limit)
-                .collect::<Result<Vec<_>, _>>()
+            let rows = db.range(from.as_slice()..).take_while(|row| row.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)));
+            rows.take(limit).collect::<Result<Vec<_>, _>>()
         })?;
-        found.into_iter().map(|(key, record)| self.assemble(table, &key[1..], &record).map(|record| (key[1..].to_vec(), record))).collect()
+        let rows = found.into_iter().map(|(key, record)| self.assemble(table, &key[1..], &record).map(|record| (key[1..].to_vec(), record))).collect();
+        self.settle();
+        rows
     }
 
     /// Writes all of a batch, and returns when it is on disk.
@@ -84,6 +104,7 @@ impl Engine {
                     batch.remove(chunk);
                 }
             }
+            self.seen.written += row.len() + record.as_ref().map_or(0, Vec::len);
             match record {
                 None => batch.remove(row),
                 Some(record) if record.len() <= INLINE => batch.insert(row, [&[WHOLE], &record[..]].concat()),
@@ -102,7 +123,36 @@ impl Engine {
         self.run("writing", |db| {
             db.apply_batch(batch)?;
             db.flush().map(drop)
-        })
+        })?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Closes the store and opens it again when much of it is in memory, because sled never lets go of a leaf that it has written.
+    ///
+    /// What is in memory is estimated: leaves that were read, each as full of such rows as were seen, and everything that was written. If opening fails, what was just done
+    /// stands, and whatever follows is refused.
+    fn settle(&mut self) {
+        let Some(db) = &self.db else { return };
+        let misses = db.stats().cache.cache_misses;
+        let row = self.seen.bytes.checked_div(self.seen.rows).unwrap_or(SOME_ROW);
+        let read = misses.saturating_sub(self.seen.misses) as usize * USUAL * row;
+        let held = self.seen.held + read + self.seen.written;
+        self.seen = Seen { misses, held, ..Seen::default() };
+        if held > MOST_HELD {
+            self.close();
+            self.seen = Seen::default();
+            match open(&self.dir) {
+                Ok(db) => self.db = Some(db),
+                Err(_) => self.failed = true,
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        let db = self.db.take();
+        // A failed store may assert while closing; everything acknowledged is on disk already.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
     }
 
     #[cfg(test)]
@@ -122,6 +172,8 @@ impl Engine {
 
     fn assemble(&mut self, table: Table, key: &[u8], record: &[u8]) -> Result<Vec<u8>, VaultError> {
         let corrupt = |reason| VaultError::Corrupt { table, key: data_encoding::HEXLOWER.encode(key), reason };
+        self.seen.rows += 1;
+        self.seen.bytes += record.len();
         if let Some((&WHOLE, record)) = record.split_first() {
             return Ok(record.to_vec());
         }
@@ -129,6 +181,8 @@ impl Engine {
         let mut whole = Vec::new();
         for name in names {
             let piece = self.run("reading", |db| db.get(&name))?.ok_or_else(|| corrupt("a piece of it is missing"))?;
+            self.seen.rows += 1;
+            self.seen.bytes += piece.len();
             whole.extend_from_slice(&piece);
         }
         Ok(whole)
@@ -144,10 +198,13 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        let db = self.db.take();
-        // A failed store may assert while closing; everything acknowledged is on disk already.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
+        self.close();
     }
+}
+
+fn open(dir: &Path) -> Result<sled::Db<FANOUT>, VaultError> {
+    let config = sled::Config::new().path(dir).cache_capacity_bytes(CACHE).flush_every_ms(None).zstd_compression_level(1);
+    guarded("opening", || config.open::<FANOUT>())
 }
 
 fn guarded<T>(doing: &'static str, action: impl FnOnce() -> std::io::Result<T>) -> Result<T, VaultError> {

@@ -25,7 +25,7 @@ pub(crate) enum Peer {
     },
     /// List the contacts
     List,
-    /// Forget a contact; grants to it stay until they are revoked
+    /// Forget a contact that has no grant in force
     Remove {
         /// Its short name
         alias: String,

@@ -170,6 +170,7 @@ impl Story {
                     }
                 }
             }
+            self.world.greet_again();
             if self.world.run(2_000_000, None) == 2_000_000 {
                 self.world.problem("the nodes never come to rest".into());
             }

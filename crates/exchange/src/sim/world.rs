@@ -379,6 +379,17 @@ impl World {
         }
     }
 
+    /// Everybody who is connected invites whom it should have invited.
+    pub fn greet_again(&mut self) {
+        let ends: Vec<(u64, [usize; 2])> = self.links.iter().map(|(id, link)| (*id, link.ends)).collect();
+        for (link, [a, b]) in ends {
+            for (node, other) in [(a, b), (b, a)] {
+                let party = self.nodes[other].person.party();
+                self.greet(node, link, &party);
+            }
+        }
+    }
+
     fn send(&mut self, node: usize, id: u64, bytes: Vec<u8>) {
         let delay = 1 + self.rng.next_u64() % 120;
         let Some(link) = self.links.get_mut(&id) else { return };

@@ -34,8 +34,13 @@ use super::{
 
 /// Present while a store is open: found when opening, the last run ended without [`Blobs::shutdown`].
 const MARKER: &str = "open";
-/// Hash trees up to this size stay in the database: those of blobs up to 1 GiB.
-const INLINE_TREE: u64 = 4 << 20;
+/// Blobs up to this are stored in one go, larger ones as their parts arrive.
+pub(super) const WHOLE: u64 = 1 << 20;
+/// Leaves of a hash tree, and bytes of each of its inner nodes (bao, as iroh-blobs uses it).
+const LEAF: u64 = 16 << 10;
+const NODE: u64 = 64;
+/// Extension of the files of hash trees.
+const TREE: &str = "obao4";
 /// Threads that write files to disk side by side.
 const SYNC_THREADS: usize = 8;
 
@@ -63,7 +68,7 @@ impl Blobs {
         let unclean = dir.join(MARKER).exists();
         File::create(dir.join(MARKER)).map_err(NetError::store)?;
         let mut options = Options::new(dir);
-        options.inline = InlineOptions { max_data_inlined: 0, max_outboard_inlined: INLINE_TREE };
+        options.inline = InlineOptions { max_data_inlined: 0, max_outboard_inlined: tree_size(WHOLE) };
         let (sweeper, collector) = sweep::channel();
         options.gc = Some(collector);
         let store: Store = FsStore::load_with_opts(dir.join("blobs.db"), options).await.map_err(NetError::store)?.into();
@@ -218,8 +223,9 @@ impl Blobs {
         let mut broken = Vec::new();
         for hash in self.entries().await? {
             let Some(size) = self.size(&to_id(hash)).await? else { continue };
-            let found = fs::metadata(data_path(&self.0.dir, &hash)).map_or(0, |file| file.len());
-            if found != size {
+            let data = data_path(&self.0.dir, &hash);
+            let tree = data.with_extension(TREE);
+            if file_size(&data) != size || (size > WHOLE && file_size(&tree) != tree_size(size)) {
                 broken.push(to_id(hash));
             }
         }
@@ -264,6 +270,16 @@ fn data_path(dir: &Path, hash: &Hash) -> PathBuf {
     dir.join("data").join(format!("{}.data", hash.to_hex()))
 }
 
+/// 0 if there is none.
+fn file_size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
+}
+
+/// Bytes of the hash tree of a blob; it stays in the database for blobs up to [`WHOLE`].
+const fn tree_size(blob: u64) -> u64 {
+    blob.div_ceil(LEAF).saturating_sub(1) * NODE
+}
+
 fn create_private(dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -284,7 +300,7 @@ fn sync_files(dir: &Path, hashes: &[Hash]) -> io::Result<()> {
 
 fn sync_blob(dir: &Path, hash: &Hash) -> io::Result<()> {
     let data = data_path(dir, hash);
-    for path in [data.with_extension("obao4"), data] {
+    for path in [data.with_extension(TREE), data] {
         match File::open(path) {
             Ok(file) => file.sync_all()?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

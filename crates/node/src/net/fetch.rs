@@ -1,7 +1,7 @@
 //! Fetching blobs: many in one request, from several sources side by side, going on where an earlier fetch stopped.
 //!
 //! Small blobs are asked for in groups (get-many), since a request each is many times slower; large ones in pieces. Groups and pieces wait in one queue, from which workers, [`WORKERS`] per source,
-//! take what their source has not failed to give. What a source does not give goes back for the others; a source that does not answer is left out. Every blob's size is
+//! take what their source has not failed to give. Blobs up to 1 MiB are held in memory until they are whole, at most 4 MiB of them per worker; larger ones go into the store leaf by leaf. What a source does not give goes back for the others; a source that does not answer is left out. Every blob's size is
 //! compared with the stated one before anything of it is stored, and every leaf is verified against the hash (bao) before it is. All workers run in the caller's task; dropping it stops them.
 
 use std::{
@@ -15,14 +15,15 @@ use chartmesh_identity::BlobHash;
 use iroh::endpoint::Connection;
 use iroh_blobs::{
     Hash,
-    get::fsm::{self, AtBlobHeader, AtBlobHeaderNextError, AtEndBlob, BlobContentNext, EndBlobNext},
+    get::fsm::{self, AtBlobContent, AtBlobHeader, AtBlobHeaderNextError, AtEndBlob, BlobContentNext, DecodeError, EndBlobNext},
     protocol::{ChunkRanges, ChunkRangesExt, ChunkRangesSeq, GetManyRequest},
 };
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
     Blobs, Route,
-    blobs::{lock, to_hash, to_id},
+    blobs::{WHOLE, lock, to_hash, to_id},
+    endpoint,
     pool::Pool,
 };
 
@@ -37,8 +38,9 @@ const MIN_GROUP_BLOBS: usize = 64;
 /// Larger blobs are fetched in pieces of half this.
 const LARGE: u64 = 16 << 20;
 const PIECE: u64 = LARGE / 2;
-/// Blobs up to this are one leaf: they are there or not.
-const LEAF: u64 = 16 << 10;
+/// Blobs and bytes of them that are stored together.
+const BATCH_BLOBS: usize = 64;
+const BATCH_BYTES: usize = 4 << 20;
 /// How long a source may take for the next leaf.
 const STALL_WAIT: Duration = Duration::from_secs(20);
 /// A source that fails to give so many blobs in a row is left out.
@@ -93,6 +95,13 @@ enum Fault {
     Connection(String),
     /// The store failed.
     Store(String),
+}
+
+/// Small blobs that have arrived and are not stored yet.
+#[derive(Default)]
+struct Whole {
+    blobs: Vec<Vec<u8>>,
+    bytes: usize,
 }
 
 struct Job<'a> {
@@ -287,7 +296,7 @@ impl Job<'_> {
         let mut items = Vec::new();
         for item in std::mem::take(&mut group.items) {
             let mut missing = item.ranges.clone();
-            if item.length > LEAF
+            if item.length > WHOLE
                 && let Ok(present) = self.blobs.store().observe(item.hash).await
             {
                 missing = &missing - &present.ranges;
@@ -309,13 +318,9 @@ impl Job<'_> {
             other => other,
         };
         if let Some(Fault::Connection(_)) = fault {
-            self.pool.discard(&self.sources_peer(connection), connection);
+            self.pool.discard(&endpoint::remote(connection), connection);
         }
         (done, fault)
-    }
-
-    fn sources_peer(&self, connection: &Connection) -> chartmesh_identity::EndpointKey {
-        super::endpoint::remote(connection)
     }
 
     async fn receive(&self, connection: &Connection, items: &[Item], request: GetManyRequest) -> (usize, Option<Fault>) {
@@ -325,31 +330,58 @@ impl Job<'_> {
             Err(_) => return (0, Some(stalled())),
         };
         let mut done = 0;
-        while let Ok(child) = next {
-            let Some(item) = items.get(done) else { break };
-            let end = match self.receive_blob(child.next(item.hash), item).await {
+        let mut whole = Whole::default();
+        let fault = loop {
+            let (Ok(child), Some(item)) = (next, items.get(done)) else { break None };
+            let end = match self.receive_blob(child.next(item.hash), item, &mut whole).await {
                 Ok(end) => end,
-                Err(fault) => return (done, Some(fault)),
+                Err(fault) => break Some(fault),
             };
             done += 1;
+            if (whole.blobs.len() >= BATCH_BLOBS || whole.bytes >= BATCH_BYTES)
+                && let Err(error) = self.blobs.put_many(std::mem::take(&mut whole).blobs).await
+            {
+                break Some(Fault::Store(error.to_string()));
+            }
             next = match end.next() {
                 EndBlobNext::MoreChildren(child) => Ok(child),
                 EndBlobNext::Closing(closing) => Err(closing),
             };
+        };
+        match self.blobs.put_many(whole.blobs).await {
+            Ok(_) => (done, fault),
+            Err(error) => (done, Some(Fault::Store(error.to_string()))),
         }
-        (done, None)
     }
 
-    async fn receive_blob(&self, header: AtBlobHeader, item: &Item) -> Result<AtEndBlob, Fault> {
-        let (mut content, size) = match timeout(STALL_WAIT, header.next()).await {
+    /// Receives a blob, or a piece of one, leaf by verified leaf: a large one into the store, a small one into `whole`.
+    async fn receive_blob(&self, header: AtBlobHeader, item: &Item, whole: &mut Whole) -> Result<AtEndBlob, Fault> {
+        let (content, size) = match timeout(STALL_WAIT, header.next()).await {
             Ok(Ok(header)) => header,
-            Ok(Err(AtBlobHeaderNextError::NotFound { .. } | AtBlobHeaderNextError::Read { .. })) => return Err(Fault::Item("the source does not give it".into())),
+            Ok(Err(AtBlobHeaderNextError::NotFound { .. } | AtBlobHeaderNextError::Read { .. })) => {
+                return Err(Fault::Item("the source does not give it".into()));
+            }
             Err(_) => return Err(stalled()),
         };
         let Some(size) = NonZeroU64::new(size).filter(|size| size.get() == item.length) else {
             return Err(Fault::Item("it has another length than stated".into()));
         };
-        let import = self.blobs.store().import_bao(item.hash, size, 32).await.map_err(|error| Fault::Store(error.to_string()))?;
+        if item.length > WHOLE {
+            return self.import(content, item.hash, size).await;
+        }
+        match timeout(STALL_WAIT, content.concatenate_into_vec()).await {
+            Ok(Ok((end, bytes))) => {
+                whole.bytes += bytes.len();
+                whole.blobs.push(bytes);
+                Ok(end)
+            }
+            Ok(Err(error)) => Err(Fault::Item(distorted(&error))),
+            Err(_) => Err(stalled()),
+        }
+    }
+
+    async fn import(&self, mut content: AtBlobContent, hash: Hash, size: NonZeroU64) -> Result<AtEndBlob, Fault> {
+        let import = self.blobs.store().import_bao(hash, size, 32).await.map_err(|error| Fault::Store(error.to_string()))?;
         let received = loop {
             match timeout(STALL_WAIT, content.next()).await {
                 Ok(BlobContentNext::More((rest, Ok(verified)))) => {
@@ -358,7 +390,7 @@ impl Job<'_> {
                     }
                     content = rest;
                 }
-                Ok(BlobContentNext::More((_, Err(error)))) => break Err(Fault::Item(format!("its bytes did not arrive as its hash says: {error}"))),
+                Ok(BlobContentNext::More((_, Err(error)))) => break Err(Fault::Item(distorted(&error))),
                 Ok(BlobContentNext::Done(end)) => break Ok(end),
                 Err(_) => break Err(stalled()),
             }
@@ -366,10 +398,14 @@ impl Job<'_> {
         drop(import.tx);
         match import.rx.await {
             Ok(Ok(())) => received,
-            Ok(Err(error)) => Err(Fault::Store(format!("{}: {error}", to_id(item.hash).short()))),
+            Ok(Err(error)) => Err(Fault::Store(format!("{}: {error}", to_id(hash).short()))),
             Err(error) => Err(Fault::Store(error.to_string())),
         }
     }
+}
+
+fn distorted(error: &DecodeError) -> String {
+    format!("its bytes did not arrive as its hash says: {error}")
 }
 
 fn stalled() -> Fault {

@@ -116,7 +116,13 @@ pub struct Net {
 
 impl Net {
     /// Opens the network under the identity that `endpoint_seed` is the Ed25519 seed of. Links from peers go to `incoming`.
-    pub async fn start(config: &NetConfig, endpoint_seed: &[u8; 32], blobs: Blobs, gate: Arc<dyn Gate>, incoming: mpsc::Sender<Link>) -> Result<Self, NetError> {
+    pub async fn start(
+        config: &NetConfig,
+        endpoint_seed: &[u8; 32],
+        blobs: Blobs,
+        gate: Arc<dyn Gate>,
+        incoming: mpsc::Sender<Link>,
+    ) -> Result<Self, NetError> {
         let endpoint = endpoint::bind(config, endpoint_seed).await?;
         let connections = Arc::new(Connections::default());
         let pool = Arc::new(Pool::new(endpoint.clone(), connections.clone()));

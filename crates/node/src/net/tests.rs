@@ -293,7 +293,8 @@ async fn header_arrives(connection: &Connection, request: GetRequest) -> bool {
 }
 
 async fn many_headers(connection: &Connection, blobs: &[BlobHash]) -> usize {
-    let request = GetManyRequest::new(blobs.iter().map(to_hash).collect(), ChunkRangesSeq::from_ranges(blobs.iter().map(|_| iroh_blobs::protocol::ChunkRanges::all())));
+    let request =
+        GetManyRequest::new(blobs.iter().map(to_hash).collect(), ChunkRangesSeq::from_ranges(blobs.iter().map(|_| iroh_blobs::protocol::ChunkRanges::all())));
     let mut next = fsm::start_get_many(connection.clone(), request, Default::default()).await.unwrap();
     let mut headers = 0;
     while let Ok(child) = next {

@@ -1,0 +1,7 @@
+//! The exchange from outside: two real nodes' state machines, frame by frame, and the simulator.
+
+mod access;
+mod conversation;
+mod pair;
+mod simulator;
+mod trouble;

@@ -1,0 +1,19 @@
+//! The simulator is deterministic, and what must hold does over some histories. The `sim` program runs many more.
+
+use chartmesh_exchange::sim;
+
+#[test]
+fn one_seed_is_one_history() {
+    let (one, again, other) = (sim::run(7, 40), sim::run(7, 40), sim::run(8, 40));
+    assert_eq!(one.trace, again.trace);
+    assert_ne!(one.trace, other.trace);
+}
+
+#[test]
+fn what_must_hold_does() {
+    for seed in 0..8 {
+        let report = sim::run(seed, 60);
+        assert!(report.entries > 0, "nothing happened in seed {seed}");
+        assert!(report.problems.is_empty(), "seed {seed}: {:#?}", report.problems);
+    }
+}
