@@ -1,13 +1,24 @@
 //! Homes, and the program run on them as a person would: one process per command, `serve` in the background, real sockets on loopback.
+//!
+//! Whatever a scenario does, no command may panic, hang, end with an unknown exit code, print an answer that its schema does not know, or leave a file in the temporary directory.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::schema;
+
+/// How long a command may take, and how long a condition may stay unmet.
+const PATIENCE: Duration = Duration::from_secs(240);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A directory with the homes of one scenario.
 pub(crate) struct World {
@@ -17,6 +28,7 @@ pub(crate) struct World {
 /// One home directory.
 pub(crate) struct Home {
     path: PathBuf,
+    temporary: PathBuf,
 }
 
 /// What a command came to.
@@ -36,37 +48,109 @@ pub(crate) struct Serving {
     pub(crate) ready: Value,
 }
 
+/// A command under way.
+pub(crate) struct Running {
+    child: Child,
+    args: Vec<String>,
+    outputs: mpsc::Receiver<(bool, Vec<u8>)>,
+}
+
 impl World {
     pub(crate) fn new() -> Self {
-        Self { dir: TempDir::new().expect("a temporary directory") }
+        let world = Self { dir: TempDir::new().expect("a temporary directory") };
+        std::fs::create_dir(world.temporary()).expect("a temporary directory");
+        world
+    }
+
+    /// The temporary directory of every command.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.path("temporary")
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.path(name);
-        std::fs::write(&path, bytes).expect("writing a test file");
-        path
+    /// The path of a file, as an argument.
+    pub(crate) fn name(&self, name: &str) -> String {
+        text(&self.path(name))
+    }
+
+    /// Writes a file; its path, as an argument.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> String {
+        std::fs::write(self.path(name), bytes).expect("writing a test file");
+        self.name(name)
     }
 
     /// A home that has not been set up.
     pub(crate) fn bare(&self, name: &str) -> Home {
-        Home { path: self.path(name) }
+        Home { path: self.path(name), temporary: self.temporary() }
     }
 
     /// A home, set up without a passphrase; a patient's words are in `NAME.words`.
     pub(crate) fn home(&self, kind: &str, name: &str) -> Home {
         let home = self.bare(name);
-        let words = self.path(&format!("{name}.words"));
+        let words = self.name(&format!("{name}.words"));
         let mut args = vec!["init", kind, "--name", name, "--no-passphrase"];
-        let words = words.to_str().expect("a plain path").to_owned();
         if kind == "patient" {
             args.extend(["--recovery-file", &words]);
         }
-        home.ok(&args);
+        home.json(&args);
         home
+    }
+
+    /// A copy of a home as it is on disk.
+    pub(crate) fn copy(&self, home: &Home, name: &str) -> Home {
+        let copy = self.bare(name);
+        let status = Command::new("cp").arg("-a").arg(home.path()).arg(copy.path()).status().expect("cp");
+        assert!(status.success());
+        copy
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(files(&self.temporary()), Vec::<PathBuf>::new(), "left in the temporary directory");
+        }
+    }
+}
+
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> String {
+    path.to_str().expect("a plain path").to_owned()
+}
+
+/// Every file below a directory.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![dir.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(&dir).expect("a directory").map(|entry| entry.expect("an entry")) {
+            if entry.file_type().expect("a type").is_dir() { waiting.push(entry.path()) } else { found.push(entry.path()) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The permission bits of a file.
+pub(crate) fn mode(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path).expect("a file").permissions().mode() & 0o777
+}
+
+/// Whether a sequence of bytes occurs in others.
+pub(crate) fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+/// Waits until something is so, looking now and then; fails when it takes too long.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let (_kept, never) = mpsc::channel::<()>();
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        assert_eq!(never.recv_timeout(LOOK_AGAIN), Err(mpsc::RecvTimeoutError::Timeout));
     }
 }
 
@@ -85,16 +169,25 @@ impl Home {
         &self.path
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// A command on this home, not yet started.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chartmesh-under-test"));
-        command.env_clear().env("HOME", &self.path).arg("--home").arg(&self.path).args(args);
+        command.env_clear().env("HOME", &self.path).env("TMPDIR", &self.temporary).arg("--home").arg(&self.path).args(args);
         command
+    }
+
+    /// Starts a command.
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        let mut child = self.command(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let (sender, outputs) = mpsc::channel();
+        drain(child.stdout.take().expect("stdout is piped"), false, sender.clone());
+        drain(child.stderr.take().expect("stderr is piped"), true, sender);
+        Running { child, args: args.iter().map(|arg| (*arg).to_owned()).collect(), outputs }
     }
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
-        let output: Output = self.command(args).stdin(Stdio::null()).output().expect("the program starts");
-        Ran { code: output.status.code().unwrap_or(-1), stdout: output.stdout, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+        self.start(args).end()
     }
 
     /// Runs a command that must succeed.
@@ -104,18 +197,21 @@ impl Home {
         ran
     }
 
-    /// Runs a command that must end with this code, and returns what it said on stderr.
+    /// Runs a command that must end with this code, and returns what it said on stderr. It must have said something.
     pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
         let ran = self.run(args);
         assert_eq!(ran.code, code, "{args:?} on {}\n{}\n{}", self.path.display(), ran.text(), ran.stderr);
+        assert!(ran.stdout.is_empty() && ran.stderr.starts_with("error: "), "{args:?}\n{}\n{}", ran.text(), ran.stderr);
         ran.stderr
     }
 
-    /// Runs a command that must succeed, with `--json`.
+    /// Runs a command that must succeed, with `--json`; the answer, which must be as its schema says.
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         let mut all = vec!["--json"];
         all.extend(args);
-        self.ok(&all).json()
+        let answer = self.ok(&all).json();
+        schema::check_answer(args, &answer);
+        answer
     }
 
     /// Starts `serve` on a free port of loopback and awaits its ready line.
@@ -130,6 +226,7 @@ impl Home {
         }
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("ready line ({error}): {line}"));
         assert_eq!(ready["ready"], true);
+        schema::check("ready", &ready);
         Serving { child, ready }
     }
 
@@ -138,18 +235,77 @@ impl Home {
         self.json(&["card"])["ticket"].as_str().expect("a ticket").to_owned()
     }
 
+    /// The ledger of a patient.
+    pub(crate) fn ledger(&self) -> String {
+        self.json(&["card"])["ledger"].as_str().expect("a ledger").to_owned()
+    }
+
+    /// Adds a running node as a contact called by the name of its home.
+    pub(crate) fn meets(&self, other: &Home) {
+        let alias = other.path.file_name().and_then(|name| name.to_str()).expect("a name");
+        self.json(&["peer", "add", &other.ticket(), "--alias", alias]);
+    }
+
+    /// Grants; the id of the grant.
+    pub(crate) fn grants(&self, peer: &str, terms: &[&str]) -> String {
+        let mut args = vec!["consent", "grant", peer];
+        args.extend(terms);
+        self.json(&args)["grant"].as_str().expect("an id").to_owned()
+    }
+
     /// The records that the node lists.
     pub(crate) fn records(&self) -> Vec<Value> {
         self.json(&["records", "list"]).as_array().expect("an array").clone()
     }
 }
 
+impl Running {
+    /// Awaits the end.
+    pub(crate) fn end(mut self) -> Ran {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            match self.outputs.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok((true, bytes)) => stderr = bytes,
+                Ok((false, bytes)) => stdout = bytes,
+                Err(_) => {
+                    let _ = self.child.kill();
+                    panic!("{:?} does not end", self.args);
+                }
+            }
+        }
+        let code = self.child.wait().expect("it ends").code().unwrap_or(-1);
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        assert!((0..=4).contains(&code) && !stderr.contains("panicked"), "{:?} ended with {code}:\n{stderr}", self.args);
+        Ran { code, stdout, stderr }
+    }
+}
+
+fn drain(mut pipe: impl Read + Send + 'static, is_stderr: bool, sender: mpsc::Sender<(bool, Vec<u8>)>) {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What could be read counts; a scenario that has failed no longer listens.
+        let _ = pipe.read_to_end(&mut bytes);
+        let _ = sender.send((is_stderr, bytes));
+    });
+}
+
 impl Serving {
-    /// Ends it as a person would, and awaits its end.
-    pub(crate) fn stop(mut self) {
+    /// Ends it as a person would, and awaits its end. What it said on stderr.
+    pub(crate) fn stop(mut self) -> String {
         self.signal("TERM");
         let status = self.child.wait().expect("it ends");
         assert_eq!(status.code(), Some(0), "serve ends with 0 on SIGTERM");
+        let mut said = String::new();
+        self.child.stderr.take().expect("stderr is piped").read_to_string(&mut said).expect("text");
+        assert!(!said.contains("panicked"), "{said}");
+        said
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(mut self) {
+        self.signal("KILL");
+        self.child.wait().expect("it ends");
     }
 
     fn signal(&self, name: &str) {

@@ -10,7 +10,7 @@ use chartmesh_consent::{Coverage, PermitScope, Request, Scope, coverage, decide_
 use chartmesh_exchange::Event;
 use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, Signed, to_canonical};
 use chartmesh_ledger::{Action, Checkpoint, Duty, EnvelopeBody, EpochBody, KeyBody, LaneKey, Peer, Seed, Wanted, admit_hash, duties, lanes_for};
-use chartmesh_records::{Compartment, read_bundle, write_bundle};
+use chartmesh_records::{Compartment, Input, ResourceFacts, Sensitivity, import, read_bundle, write_bundle};
 use chartmesh_sealing::{FileKey, Identity, Key, file_key};
 use chartmesh_vault::Table;
 use serde_bytes::ByteBuf;
@@ -62,7 +62,12 @@ impl Node {
     /// Does everything that this node owes.
     pub(crate) async fn tend(&self) -> Result<(), ApiError> {
         let Some(id) = self.with(|core| core.keys.patient.as_ref().map(|patient| patient.ledger)) else {
-            return self.with(Core::confirm_revocations);
+            self.with(Core::confirm_revocations)?;
+            let ids: Vec<LedgerId> = self.with(|core| core.replica.ledgers.keys().copied().collect());
+            for id in ids {
+                self.erase(id).await?;
+            }
+            return Ok(());
         };
         let _one_at_a_time = self.0.changes.lock().await;
         self.settle(id).await?;
@@ -97,13 +102,13 @@ impl Node {
         if work.is_empty() {
             return Ok(false);
         }
-        let compartments: BTreeSet<Compartment> = work.iter().map(|(_, manifest)| manifest.compartment).collect();
-        self.with(|core| core.ensure_catalogs(&id, compartments))?;
         let mut outgoing = Vec::new();
         let mut done = Vec::new();
         for (publish, manifest) in work {
             // A document that does not open stays where it is, quarantined, for the patient to see.
             let Ok(opened) = self.open_document(&id, &publish, &manifest.blob).await else { continue };
+            let Some(manifest) = relabel(manifest, &opened.content) else { continue };
+            self.with(|core| core.ensure_catalogs(&id, [manifest.compartment]))?;
             let Some(place) = self.with(|core| core.place(&id, &manifest.compartment))? else { continue };
             let origin = Some((opened.header.origin.clone(), manifest.clone()));
             let extract_of = manifest.extract_of;
@@ -450,6 +455,37 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// The manifest that a document deserves: its author's labels are united with those that its content calls for, and the more restrictive decides where it is filed. None if the
+/// content is not what the manifest lists.
+fn relabel(mut manifest: Manifest, content: &[u8]) -> Option<Manifest> {
+    let resources = read_bundle(content).ok()?;
+    let same = resources.len() == manifest.resources.len() && resources.iter().zip(&manifest.resources).all(|(bytes, facts)| facts.hash == *blake3::hash(bytes).as_bytes());
+    if !same {
+        return None;
+    }
+    let derived = import([Input::new("document", content.to_vec())]).ok()?;
+    let derived: BTreeMap<[u8; 32], ResourceFacts> = derived.drafts.into_iter().flat_map(|draft| draft.resources).map(|resource| (resource.facts.hash, resource.facts)).collect();
+    let mut highest = Sensitivity::General;
+    for facts in &mut manifest.resources {
+        let Some(found) = derived.get(&facts.hash) else { return None };
+        let mut facts_now = found.clone();
+        facts_now.category = facts.category;
+        facts_now.sensitivities.extend(facts.sensitivities.iter().copied());
+        if facts_now.sensitivities.len() > 1 {
+            facts_now.sensitivities.remove(&Sensitivity::General);
+        }
+        highest = highest.max(facts_now.sensitivity());
+        *facts = facts_now;
+    }
+    if let Compartment::Clinical { sensitivity, .. } = &mut manifest.compartment {
+        *sensitivity = highest.max(*sensitivity);
+    } else {
+        let category = manifest.resources.first()?.category;
+        manifest.compartment = Compartment::Clinical { sensitivity: highest, category };
+    }
+    Some(manifest)
 }
 
 /// A party's request to read, for the purpose that its terms name first.

@@ -30,6 +30,8 @@ pub(crate) struct Inner {
     pub(crate) running: tokio::sync::Mutex<Option<Running>>,
     /// One change of consent or documents at a time.
     pub(crate) changes: tokio::sync::Mutex<()>,
+    /// Held in part by every link's writer, so that the end waits for the last word.
+    pub(crate) writing: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// What a node says when it runs.
@@ -65,6 +67,7 @@ impl Node {
             signals,
             running: tokio::sync::Mutex::default(),
             changes: tokio::sync::Mutex::default(),
+            writing: Arc::default(),
         })))
     }
 

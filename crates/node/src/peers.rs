@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use chartmesh_identity::{Card, CardHash, EndpointKey, PartyKey, Signed, Verified, from_canonical, to_canonical};
+use chartmesh_identity::{Card, PartyKey, Signed, Verified, from_canonical, to_canonical};
 use chartmesh_vault::{Batch, Table, Vault};
 use serde::{Deserialize, Serialize};
 
@@ -98,11 +98,6 @@ impl Peers {
         self.0.get(party)
     }
 
-    /// The party that an endpoint is listed for.
-    pub(crate) fn at(&self, endpoint: &EndpointKey) -> Option<&Peer> {
-        self.0.values().find(|peer| peer.card.contact.endpoints.contains(endpoint))
-    }
-
     /// The contact that a user means: by alias, name, party key or card hash.
     pub(crate) fn find(&self, word: &str) -> Result<&Peer, ApiError> {
         let mut found: Vec<&Peer> = self.0.values().filter(|peer| peer.alias == word).collect();
@@ -184,13 +179,5 @@ impl Peers {
         let base = base.trim_matches('-');
         let base = if base.is_empty() { "peer" } else { base };
         Ok((1..).map(|n| if n == 1 { base.to_owned() } else { format!("{base}-{n}") }).find(|alias| !taken(alias)).unwrap_or_default())
-    }
-}
-
-/// What is pinned for a party, to be compared with what a charter lists.
-impl Peers {
-    /// The pinned card hash of a party.
-    pub(crate) fn pinned(&self, party: &PartyKey) -> Option<CardHash> {
-        self.0.get(party).map(|peer| peer.card.profile.hash())
     }
 }

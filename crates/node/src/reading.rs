@@ -253,7 +253,7 @@ impl Node {
         let (resource_type, resource_id) = reference
             .split_once('/')
             .ok_or_else(|| ApiError::usage(format_args!("{reference:?} is not TYPE/ID")).advise("`chartmesh records list` shows what is held"))?;
-        let (id, publish, blob, index) = self.with(|core| {
+        let (id, publish, blob, index, facts) = self.with(|core| {
             let ids: Vec<LedgerId> = match patient {
                 Some(_) => vec![core.find_patient(patient)?],
                 None => core.replica.ledgers.keys().copied().collect(),
@@ -281,12 +281,15 @@ impl Node {
                     return Err(ApiError::refused(format_args!("{reference} is quarantined: it was published without the patient's authority")));
                 }
             }
-            core.receipt(&id, vec![reference.to_owned()], &[&facts], purpose)?;
-            Ok((id, publish, blob, index))
+            Ok((id, publish, blob, index, facts))
         })?;
         let opened = self.open_document(&id, &publish, &blob).await?;
         let resources = read_bundle(&opened.content).map_err(|error| ApiError::failed(format_args!("document {}: {error}", blob.short())))?;
-        resources.into_iter().nth(index).ok_or_else(|| ApiError::failed(format_args!("document {} holds less than its manifest says", blob.short())))
+        let resource = resources.into_iter().nth(index).filter(|bytes| facts.hash == *blake3::hash(bytes).as_bytes());
+        let resource = resource.ok_or_else(|| ApiError::failed(format_args!("document {} is quarantined: it does not hold what its manifest says", blob.short())))?;
+        // The receipt is on disk before anybody sees a byte.
+        self.with(|core| core.receipt(&id, vec![reference.to_owned()], &[&facts], purpose))?;
+        Ok(resource)
     }
 
     /// Writes everything readable as FHIR Bundles into an empty directory.

@@ -26,6 +26,8 @@ use crate::{
 const WAITING_LINKS: usize = 16;
 /// How long a call may take.
 pub(crate) const CALL_WAIT: Duration = Duration::from_secs(5);
+/// How long the end waits for what sessions still have to say.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Longest pause between two calls to a peer that does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -73,6 +75,7 @@ impl Node {
     pub(crate) async fn stop_network(&self) {
         let Some(mut running) = self.0.running.lock().await.take() else { return };
         self.with(|core| core.leave_all());
+        let _ = tokio::time::timeout(LAST_WORDS, self.0.writing.write()).await;
         let _ = running.stop.send(true);
         while running.tasks.join_next().await.is_some() {}
         let mut net = running.net;
@@ -96,7 +99,11 @@ impl Node {
         let (outbox, queue) = mpsc::unbounded_channel();
         let nonce = *SigningSecret::generate().expose_seed();
         let id = self.with(|core| core.attach(side, remote, nonce, outbox, claim));
-        tokio::spawn(write(sender, queue));
+        let writing = self.0.writing.clone();
+        tokio::spawn(async move {
+            let _part = writing.read_owned().await;
+            write(sender, queue).await;
+        });
         tokio::spawn(read(self.clone(), id, receiver));
         id
     }

@@ -205,6 +205,7 @@ impl Core {
                 let all: Vec<EntryHash> = entries.iter().chain(&bodies).copied().collect();
                 self.persist(ledger, &charters, &all)?;
                 self.sessions.received += all.len() as u64;
+                self.confirm_revocations()?;
                 let others: Vec<u64> = self.sessions.slots.keys().copied().filter(|other| *other != id).collect();
                 for other in others {
                     self.event(other, Event::Changed(ledger));

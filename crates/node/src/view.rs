@@ -31,7 +31,6 @@ pub(crate) struct OpenGrant {
     pub(crate) party: PartyKey,
     pub(crate) party_name: String,
     pub(crate) circle: LaneId,
-    pub(crate) entry: EntryHash,
     /// Unix seconds by the granting device's clock.
     pub(crate) time: i64,
 }
@@ -167,7 +166,7 @@ impl View {
             }
             Action::Grant { id, party, .. } => self.in_circle(lane, body, |view, body: GrantBody| {
                 let Ok(terms) = from_canonical::<Terms>(&body.terms) else { return };
-                let grant = OpenGrant { terms, party: *party, party_name: body.party_name, circle: lane, entry: hash, time: entry.header.time };
+                let grant = OpenGrant { terms, party: *party, party_name: body.party_name, circle: lane, time: entry.header.time };
                 if by_device {
                     view.grants.entry(*id).or_insert(grant);
                 }

@@ -2,7 +2,8 @@
 //!
 //! Why it is used the way it is stands in docs/decisions/0002-sled.md. In short: one tree, because only one tree's batch is atomic; no background flusher, because that one
 //! aborts the process when the disk fails; small leaves and values cut into chunks, because a leaf is read and written whole; closed and opened again when much of it is in
-//! memory, because sled keeps every leaf that it has written; and every call guarded, because sled asserts and unwraps where it should report. An engine that has failed once refuses everything that follows: what is in memory may then be ahead of what is on disk.
+//! memory, because sled keeps every leaf that it has written; and every call guarded, because sled asserts and unwraps where it should report. An engine that has failed
+//! once refuses everything that follows: what is in memory may then be ahead of what is on disk.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,11 +17,13 @@ const FANOUT: usize = 32;
 /// Entries in a leaf of usual fill.
 const USUAL: usize = FANOUT * 3 / 4;
 /// How much may have been read into memory, by estimate and in bytes, before the store is closed and opened again.
-const MOST_HELD: usize = 16 * 1024 * 1024;
+const MOST_HELD: usize = 10 * 1024 * 1024;
 /// What sled is told to keep of leaves that were only read, in bytes.
 const CACHE: usize = 4 * 1024 * 1024;
 /// What a row is taken to be long if none was seen, in bytes.
 const SOME_ROW: usize = 512;
+/// What a row costs in memory beside its record, in bytes: its key, and what allocating both takes.
+const OVERHEAD: usize = 160;
 /// Longest record that is stored in one piece.
 const INLINE: usize = 8 * 1024;
 /// Length of the pieces of longer ones.
@@ -104,7 +107,10 @@ impl Engine {
                     batch.remove(chunk);
                 }
             }
-            self.seen.written += row.len() + record.as_ref().map_or(0, Vec::len);
+            let length = row.len() + record.as_ref().map_or(0, Vec::len);
+            self.seen.rows += 1;
+            self.seen.bytes += length;
+            self.seen.written += length;
             match record {
                 None => batch.remove(row),
                 Some(record) if record.len() <= INLINE => batch.insert(row, [&[WHOLE], &record[..]].concat()),
@@ -135,7 +141,7 @@ impl Engine {
     fn settle(&mut self) {
         let Some(db) = &self.db else { return };
         let misses = db.stats().cache.cache_misses;
-        let row = self.seen.bytes.checked_div(self.seen.rows).unwrap_or(SOME_ROW);
+        let row = OVERHEAD + self.seen.bytes.checked_div(self.seen.rows).unwrap_or(SOME_ROW);
         let read = misses.saturating_sub(self.seen.misses) as usize * USUAL * row;
         let held = self.seen.held + read + self.seen.written;
         self.seen = Seen { misses, held, ..Seen::default() };

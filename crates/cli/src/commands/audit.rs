@@ -63,6 +63,12 @@ mod tests {
             grant: GrantId::new([2; 16]),
             after_withdrawal,
         };
-        insta::assert_snapshot!(table(&[access(&["Observation/hba1c-1"], false), access(&["Observation/1", "Observation/2"], true)]), @"");
+        insta::assert_snapshot!(table(&[access(&["Observation/hba1c-1"], false), access(&["Observation/1", "Observation/2"], true)]), @r"
+        TIME (UTC)        WHO     AT              WHAT                 FOR
+        2026-03-02 09:41  Dr Lee  Harbour Clinic  Observation/hba1c-1  treatment
+        2026-03-02 09:41  Dr Lee  Harbour Clinic  2 records            treatment  after withdrawal
+
+        1 access after consent was withdrawn.
+        ");
     }
 }

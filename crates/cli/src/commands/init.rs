@@ -161,6 +161,19 @@ mod tests {
         let words = (1..=24).map(|n| format!("word{n}")).collect::<Vec<_>>().join(" ");
         let text = render(&InitInfo { card: &card(), recovery_file: None, recovery_words: Some(&words) });
         insta::assert_snapshot!(text, @r"
+        Maria Alvarez is set up (patient).
+          ticket: chartmesh:AQ
+
+        Recovery words, shown this once:
+
+           1 word1        2 word2        3 word3        4 word4
+           5 word5        6 word6        7 word7        8 word8
+           9 word9       10 word10      11 word11      12 word12
+          13 word13      14 word14      15 word15      16 word16
+          17 word17      18 word18      19 word19      20 word20
+          21 word21      22 word22      23 word23      24 word24
+
+        Keep them on paper, in a safe place: they bring everything back, to you or to whoever finds them.
         ");
     }
 

@@ -112,14 +112,27 @@ mod tests {
         };
         let log = [entry("circle Dr Lee", "grant 0a1b2c3d", "stands"), entry("catalog mental-health/results", "publish 3 documents", "void: after the fence of its grant")];
         insta::assert_snapshot!(table(&log), @r"
+        TIME (UTC)        LANE                  BY             NO  ACTION               VERDICT
+        2026-03-02 09:41  circle Dr Lee         Maria Alvarez  12  grant 0a1b2c3d       stands
+        2026-03-02 09:41  catalog mental-heal…  Maria Alvarez  12  publish 3 documents  void: after the fen…
         ");
     }
 
     #[test]
     fn a_verification_names_what_is_wrong() {
         let good = VerifyInfo { ok: true, ledgers: 1, charters: 1, entries: 240, forks: Vec::new(), problems: Vec::new() };
-        insta::assert_snapshot!(verified(&good), @"");
+        insta::assert_snapshot!(verified(&good), @r"
+        All is well: 1 ledger, 1 charter version, 240 entries checked.
+        ");
         let bad = VerifyInfo { ok: false, forks: vec!["entry 12".into()], problems: vec!["a signature does not match".into()], ..good };
-        insta::assert_snapshot!(verified(&bad), @"");
+        insta::assert_snapshot!(verified(&bad), @r"
+        Something is wrong: 1 ledger, 1 charter version, 240 entries checked.
+
+        Forks (one author wrote two different entries in one place):
+          - entry 12
+
+        Problems:
+          - a signature does not match
+        ");
     }
 }

@@ -173,6 +173,12 @@ mod tests {
     fn a_list_fits_and_says_what_is_locked() {
         let lossy = RecordInfo { typed: Some("lossy".into()), superseded: true, ..record(1, Some("HbA1c")) };
         insta::assert_snapshot!(list(&[record(1, Some("Chlamydia test, with a very long title")), lossy, record(1, None)]), @r"
+        DATE        RECORD                                                 COMPARTMENT       WHAT
+        2026-03-02  DiagnosticReport/0b6c2b3a-4e0f-4a7e-9a0e-1f2d3c4b5a69  sexual-reproduc…  Chlamydia test…
+        2026-03-02  DiagnosticReport/0b6c2b3a-4e0f-4a7e-9a0e-1f2d3c4b5a69  sexual-reproduc…  [older version…
+                    document 070707070707                                                    [locked]
+
+        2 readable, 1 locked
         ");
     }
 

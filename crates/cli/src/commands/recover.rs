@@ -78,6 +78,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_said() {
         let info = Recovered { ledger: LedgerId::new([1; 32]), entries: 240, documents: 56, missing: 1, suspended: 1 };
-        insta::assert_snapshot!(render(&info), @"");
+        insta::assert_snapshot!(render(&info), @r"
+        Back: 240 ledger entries and 56 documents.
+          ledger: 0101010101010101010101010101010101010101010101010101010101010101
+        1 document is still missing: `chartmesh sync` fetches what others hold.
+        1 earlier device has no authority any more.
+        ");
     }
 }

@@ -110,6 +110,9 @@ mod tests {
         let ready = ReadyInfo { ready: true, endpoint: "ab".into(), addresses: vec!["127.0.0.1:4433".into()] };
         assert_eq!(crate::output::json(&ready), r#"{"ready":true,"endpoint":"ab","addresses":["127.0.0.1:4433"]}"#);
         insta::assert_snapshot!(render(&ready), @r"
+        Ready on 127.0.0.1:4433.
+          endpoint ab
+          Ctrl-C stops it.
         ");
     }
 }

@@ -69,6 +69,14 @@ mod tests {
         };
         let peers = vec![peer("Dr Lee", true, false), peer("Dr Who", false, false), peer("Dr No", false, true)];
         let info = StatusInfo { name: "Maria Alvarez".into(), kind: "patient".into(), running: true, ledgers: 1, documents: 57, pending: 0, peers };
-        insta::assert_snapshot!(render(&info), @"");
+        insta::assert_snapshot!(render(&info), @r"
+        Maria Alvarez (patient), running
+        1 patient, 57 documents held, 0 still to come
+
+        PEER    KIND          STATE                          ROUND TRIP  TO COME
+        Dr Lee  practitioner  online, direct                    12.3 ms        3
+        Dr Who  practitioner  offline                                          3
+        Dr No   practitioner  blocked: its card has changed                    3
+        ");
     }
 }

@@ -54,6 +54,10 @@ mod tests {
     #[test]
     fn who_was_missed_is_said() {
         let info = SyncInfo { reached: vec!["Dr Lee".into()], missed: vec!["St Mary's: no answer".into()], entries: 1, documents: 20, pending: 3 };
-        insta::assert_snapshot!(render(&info), @"");
+        insta::assert_snapshot!(render(&info), @r"
+        Reached Dr Lee: 1 ledger entry and 20 documents received, 3 still to come.
+        Not reached, or not done in time:
+          - St Mary's: no answer
+        ");
     }
 }

@@ -190,7 +190,15 @@ impl Session {
         send(out, &Frame::Unknown { ledger });
     }
 
-    pub(super) fn take_open(&mut self, replica: &Replica, ledger: LedgerId, digest: &[u8], beyond: &[(LaneId, Vec<Tip>)], now: i64, out: &mut Vec<Effect>) -> Result<(), Closing> {
+    pub(super) fn take_open(
+        &mut self,
+        replica: &Replica,
+        ledger: LedgerId,
+        digest: &[u8],
+        beyond: &[(LaneId, Vec<Tip>)],
+        now: i64,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Closing> {
         let phase = self.shared.get(&ledger).map(|shared| shared.phase);
         match phase {
             Some(Phase::Asked) if self.side == Side::Initiator => return Ok(()),
@@ -242,7 +250,11 @@ impl Session {
         self.put(ledger, shut);
         let Some(party) = self.party() else { return };
         let listed = matches!(replica.standing(ledger, &party, &self.remote), Peer::Device(_) | Peer::Custodian(_));
-        if asked && !retried && listed && let Some(held) = replica.ledgers.get(&ledger) {
+        if asked
+            && !retried
+            && listed
+            && let Some(held) = replica.ledgers.get(&ledger)
+        {
             push::charters(ledger, held.charters().cloned(), out);
             self.open(replica, ledger, now, out);
         }
@@ -297,7 +309,9 @@ impl Session {
     }
 
     pub(super) fn take_held(&mut self, replica: &Replica, ledger: LedgerId, lanes: Heads, last: bool, now: i64, out: &mut Vec<Effect>) -> Result<(), Closing> {
-        let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| matches!(shared.phase, Phase::Told | Phase::Live) && shared.unconfirmed) else { return Ok(()) };
+        let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| matches!(shared.phase, Phase::Told | Phase::Live) && shared.unconfirmed) else {
+            return Ok(());
+        };
         shared.heads += lanes.iter().map(|(_, tips)| 1 + tips.len()).sum::<usize>();
         if shared.heads > MAX_HEADS {
             return Err(Closing::TooMany("heads"));

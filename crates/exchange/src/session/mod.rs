@@ -23,7 +23,7 @@ use crate::{
 
 /// The version of the protocol that this program speaks.
 pub const VERSION: u64 = 1;
-/// Most frames of content that are sent before the peer has acknowledged one.
+/// Frames of content under way at which no more are begun until the peer acknowledges some. What is begun is finished: a chunk, or the parts of one entry.
 pub const WINDOW: u64 = 16;
 /// Refusals after which a peer is hung up on.
 const MAX_STRIKES: u32 = 32;
@@ -302,7 +302,9 @@ impl Session {
     /// Serves every held ledger that lists the claim's root, for this session and for reading; what the peer may write is for the ledger to say.
     fn take_claim(&mut self, replica: &Replica, claim: Signed<Claim>, out: &mut Vec<Effect>) -> Result<(), Closing> {
         let Some(card) = &self.peer else { return Ok(()) };
-        let fits = |claim: &Claim| claim.responder == replica.me.endpoint && claim.nonce == self.nonce && Card::read(claim.card.as_bytes()).is_ok_and(|of| of.profile == card.profile);
+        let fits = |claim: &Claim| {
+            claim.responder == replica.me.endpoint && claim.nonce == self.nonce && Card::read(claim.card.as_bytes()).is_ok_and(|of| of.profile == card.profile)
+        };
         let Some(claim) = claim.verify().ok().filter(|claim| fits(claim)) else {
             return self.strike("claims");
         };

@@ -45,7 +45,9 @@ impl Session {
         shared.exhausted = false;
         shared.stale = false;
         let mut chunk = Chunk::default();
-        while room > 0 && let Some(hash) = shared.wanted.pop_first() {
+        while room > 0
+            && let Some(hash) = shared.wanted.pop_first()
+        {
             if let Some(entry) = view.ledger().get(&hash).filter(|entry| entry.body.is_some() && view.gives(entry)) {
                 let sent = chunk.add(ledger, entry.to_raw(), out);
                 shared.sent += sent;

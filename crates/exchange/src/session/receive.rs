@@ -8,7 +8,7 @@ use chartmesh_ledger::{Action, Added, Charter, Checkpoint, CheckpointError, Entr
 use super::{MAX_LOOSE_CHARTERS, Session, WINDOW, ledgers::Phase};
 use crate::{
     event::{Closing, Effect, Refused},
-    frame::{MAX_ENTRY},
+    frame::MAX_ENTRY,
     replica::{Replica, lacks_body},
 };
 
@@ -51,7 +51,14 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn take_charters(&mut self, replica: &mut Replica, id: LedgerId, charters: Vec<Signed<Charter>>, now: i64, out: &mut Vec<Effect>) -> Result<(), Closing> {
+    pub(super) fn take_charters(
+        &mut self,
+        replica: &mut Replica,
+        id: LedgerId,
+        charters: Vec<Signed<Charter>>,
+        now: i64,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Closing> {
         let live = self.is_live(&id);
         if !live {
             self.loose_charters += 1;
@@ -165,12 +172,13 @@ impl Session {
         for (lane, seq) in taken.restored {
             out.push(Effect::Restored { ledger: id, lane, seq });
         }
-        if !(taken.entries.is_empty() && taken.bodies.is_empty()) {
-            out.push(Effect::Persist { ledger: id, charters: Vec::new(), entries: taken.entries, bodies: taken.bodies });
-        }
+        // Said before the node can say how many are left, which it does once it has stored the entries.
         if taken.documents > 0 {
             self.pending = self.pending.saturating_add(taken.documents);
             self.flush(out);
+        }
+        if !(taken.entries.is_empty() && taken.bodies.is_empty()) {
+            out.push(Effect::Persist { ledger: id, charters: Vec::new(), entries: taken.entries, bodies: taken.bodies });
         }
         for _ in 0..refused {
             self.strike("entries")?;
@@ -224,7 +232,14 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn take_checkpoint(&mut self, replica: &mut Replica, id: LedgerId, checkpoint: Signed<Checkpoint>, now: i64, out: &mut Vec<Effect>) -> Result<(), Closing> {
+    pub(super) fn take_checkpoint(
+        &mut self,
+        replica: &mut Replica,
+        id: LedgerId,
+        checkpoint: Signed<Checkpoint>,
+        now: i64,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Closing> {
         let Some(ledger) = replica.ledgers.get(&id) else { return Ok(()) };
         if !self.is_live(&id) || self.view(replica, id, now).is_none() {
             return Ok(());

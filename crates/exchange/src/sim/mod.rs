@@ -129,7 +129,8 @@ fn party(story: &Story, node: usize, all: &BTreeSet<EntryHash>) -> Vec<String> {
     let fenced: BTreeSet<_> = story.suspended.iter().map(|node| story.world.nodes[*node].person.author()).collect();
     let strange: Vec<&Entry> = mine.difference(all).filter_map(|hash| story.copy(node)?.get(hash)).filter(|entry| !fenced.contains(&entry.author())).collect();
     if !strange.is_empty() && is_known(story, node) {
-        let strange: Vec<String> = strange.into_iter().map(|entry| format!("{} {} by {}", entry.hash().short(), entry.header.action.code(), entry.author().short())).collect();
+        let strange: Vec<String> =
+            strange.into_iter().map(|entry| format!("{} {} by {}", entry.hash().short(), entry.header.action.code(), entry.author().short())).collect();
         problems.push(format!("{name} holds entries that the phone does not: {}", strange.join(", ")));
     }
     let leaked = |entry: &&Entry| {

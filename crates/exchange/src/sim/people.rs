@@ -1,7 +1,8 @@
 //! Keys, cards and charters for simulated nodes, all from names: nothing here is random.
 
 use chartmesh_identity::{
-    AuthorKey, Card, CertId, Certificate, CharterHash, Contact, EndpointKey, Kind, LaneId, LedgerId, NodeRole, PartyKey, Profile, Recipient, Signed, SigningSecret, Verified,
+    AuthorKey, Card, CertId, Certificate, CharterHash, Contact, EndpointKey, Kind, LaneId, LedgerId, NodeRole, PartyKey, Profile, Recipient, Signed,
+    SigningSecret, Verified,
 };
 use chartmesh_ledger::{Charter, Custodian, Device, FULL, Root};
 

@@ -165,7 +165,8 @@ impl Story {
         for _ in 0..2 {
             for a in 0..self.roles.len() {
                 for b in 0..a {
-                    if (self.may_share(a, b) && !self.is_stranger(a) && !self.is_stranger(b)) || (with_strangers && self.is_stranger(a) != self.is_stranger(b)) {
+                    if (self.may_share(a, b) && !self.is_stranger(a) && !self.is_stranger(b)) || (with_strangers && self.is_stranger(a) != self.is_stranger(b))
+                    {
                         self.world.connect(a, b, Options::default(), None);
                     }
                 }
@@ -272,7 +273,9 @@ impl Story {
         let device = self.pick(Role::Device);
         let node = self.pick(Role::Party);
         let lane = circle(&self.party(node));
-        let live: Vec<GrantId> = self.copy(device).map_or_else(Vec::new, |ledger| ledger.lane(&lane).grants.iter().filter(|(_, grant)| grant.revoked.is_none()).map(|(id, _)| *id).collect());
+        let live: Vec<GrantId> = self
+            .copy(device)
+            .map_or_else(Vec::new, |ledger| ledger.lane(&lane).grants.iter().filter(|(_, grant)| grant.revoked.is_none()).map(|(id, _)| *id).collect());
         if !live.is_empty() {
             let grant = live[self.world.below(live.len())];
             self.revoke(device, lane, grant);
@@ -293,7 +296,9 @@ impl Story {
     /// A device ends every grant of a party that it knows.
     pub fn revoke_all(&mut self, device: usize, party: PartyKey) {
         let lane = circle(&party);
-        let live: Vec<GrantId> = self.copy(device).map_or_else(Vec::new, |ledger| ledger.lane(&lane).grants.iter().filter(|(_, grant)| grant.revoked.is_none()).map(|(id, _)| *id).collect());
+        let live: Vec<GrantId> = self
+            .copy(device)
+            .map_or_else(Vec::new, |ledger| ledger.lane(&lane).grants.iter().filter(|(_, grant)| grant.revoked.is_none()).map(|(id, _)| *id).collect());
         for grant in live {
             self.revoke(device, lane, grant);
         }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Lines of the trace that are kept.
-const KEPT_LINES: usize = 100_000;
+const KEPT_LINES: usize = 400;
 /// Seconds since 1970 at which every simulation begins.
 const BEGINNING: i64 = 1_700_000_000;
 
@@ -300,7 +300,12 @@ impl World {
             Happening::Frame { link, to, bytes } => {
                 if self.links.contains_key(&link) {
                     let name = Frame::decode(&bytes).map_or("nonsense", |frame| frame.name());
-                    self.note(format!("{} gets {name} ({} bytes, {}) on {link}", self.name(to), bytes.len(), blake3::hash(&bytes).to_hex().get(..8).unwrap_or("")));
+                    self.note(format!(
+                        "{} gets {name} ({} bytes, {}) on {link}",
+                        self.name(to),
+                        bytes.len(),
+                        blake3::hash(&bytes).to_hex().get(..8).unwrap_or("")
+                    ));
                     self.handle(to, link, Event::Frame(bytes));
                 }
             }
@@ -323,7 +328,7 @@ impl World {
 
     fn carry_out(&mut self, node: usize, link: u64, effects: Vec<Effect>) {
         for effect in effects {
-            if self.crashes && self.rng.next_u64() % 2000 == 0 {
+            if self.crashes && self.rng.next_u64().is_multiple_of(2000) {
                 self.restart(node);
                 return;
             }
@@ -352,7 +357,9 @@ impl World {
                     }
                 }
                 // A peer may not have heard yet that a device was suspended.
-                Effect::Refused { reason: Refused::Checkpoint(CheckpointError::NoAuthority), .. } => self.note(format!("{} refuses a checkpoint", self.name(node))),
+                Effect::Refused { reason: Refused::Checkpoint(CheckpointError::NoAuthority), .. } => {
+                    self.note(format!("{} refuses a checkpoint", self.name(node)))
+                }
                 Effect::Refused { entry, reason, .. } => self.problem(format!("{} refuses {entry:?}: {reason}", self.name(node))),
                 Effect::Restored { seq, .. } => self.problem(format!("{} hears of its own entry {seq} from others", self.name(node))),
                 Effect::Settled => self.note(format!("{} is settled on {link}", self.name(node))),

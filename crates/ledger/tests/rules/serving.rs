@@ -251,3 +251,17 @@ fn a_checkpoint_counts_from_active_devices_and_the_latest_replaces() {
     w.suspend(11, vec![]);
     assert_eq!(read(&w, 11, 7).unwrap_err(), CheckpointError::NoAuthority);
 }
+
+#[test]
+fn neither_a_void_epoch_nor_another_partys_envelope_opens_a_catalog() {
+    let mut w = World::new();
+    let opened = w.b.write(CATALOG, epoch(1, vec![], vec![]));
+    let granted = w.a.write(CIRCLE, grant(w.x.party()));
+    let hands_over = w.a.write(CIRCLE, envelope(vec![opened.hash()], vec![], vec![]));
+    let to_y = w.a.write(CIRCLE, Action::Grant { id: chartmesh_identity::GrantId::new([9; 16]), party: w.y.party(), until: None, max_age: 100 });
+    [&opened, &granted, &hands_over, &to_y].iter().for_each(|entry| w.add(entry));
+    assert_eq!(lanes(&w, NOW, HEARD), [CIRCLE, CATALOG]);
+    assert_eq!(lanes_for(&w.ledger, &Peer::Party(w.y.party()), NOW, HEARD).into_keys().collect::<Vec<_>>(), [CIRCLE]);
+    w.suspend(11, vec![]);
+    assert_eq!(lanes(&w, NOW, HEARD), [CIRCLE]);
+}

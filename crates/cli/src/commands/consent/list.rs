@@ -50,6 +50,10 @@ mod tests {
 
     #[test]
     fn grants_are_listed_with_their_state() {
-        insta::assert_snapshot!(table(&[example("active"), example("revoked")]), @"");
+        insta::assert_snapshot!(table(&[example("active"), example("revoked")]), @r"
+        GRANT         TO      STATE    SINCE       UNTIL       OPENS  TERMS
+        2a2a2a2a2a2a  Dr Lee  active   2026-03-02  2026-06-01    312  may read everything; but not mental-h…
+        2a2a2a2a2a2a  Dr Lee  revoked  2026-03-02  2026-06-01    312  may read everything; but not mental-h…
+        ");
     }
 }

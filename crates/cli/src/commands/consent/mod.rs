@@ -91,6 +91,13 @@ mod tests {
 
     #[test]
     fn a_grant_begins_with_its_id() {
-        insta::assert_snapshot!(render(&example("active")), @"");
+        insta::assert_snapshot!(render(&example("active")), @r"
+        2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a
+        Dr Lee (active), since 2026-03-02 09:41, until 2026-06-01 00:00
+          - may read everything
+          - but not mental-health
+        opens 312 records today
+        confirmed by Dr Lee
+        ");
     }
 }

@@ -63,6 +63,18 @@ mod tests {
             compartments: vec![line("general/results", 300, 0, "may read everything"), line("mental-health/notes", 0, 12, "but not mental-health")],
             notices: vec!["42 CFR part 2 prohibits unauthorized use or disclosure of these records.".into()],
         };
-        insta::assert_snapshot!(render(&info), @"");
+        insta::assert_snapshot!(render(&info), @r"
+        Dr Lee
+          - may read everything
+          - but not mental-health
+        would open 300 records; 12 would stay closed
+
+        COMPARTMENT          OPEN  CLOSED  BECAUSE
+        general/results       300       0  may read everything
+        mental-health/notes     0      12  but not mental-health
+
+        These notices go with the records:
+          - 42 CFR part 2 prohibits unauthorized use or disclosure of these records.
+        ");
     }
 }
