@@ -1,10 +1,6 @@
-//! End-to-end scenarios: real processes of the real program, real sockets on loopback.
+//! End-to-end scenarios: real processes of the real program on real homes, over real sockets on loopback. One file per theme.
 
+mod chart;
+mod schema;
+mod sharing;
 mod world;
-
-#[test]
-fn smoke() {
-    let world = world::World::new();
-    let patient = world.home("patient", "maria");
-    assert!(patient.records().is_empty());
-}

@@ -1,7 +1,7 @@
 //! Sessions as the core sees them: events in, effects carried out in their order. What is to be on disk is there before anything that rests on it leaves.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -59,6 +59,8 @@ pub(crate) struct Sessions {
     slots: BTreeMap<u64, Slot>,
     next: u64,
     changed: BTreeSet<LedgerId>,
+    waiting: VecDeque<(u64, Event)>,
+    busy: bool,
     pub(crate) signals: Arc<Signals>,
     /// Entries received since the count was last taken.
     pub(crate) received: u64,
@@ -139,13 +141,19 @@ impl Core {
         id
     }
 
-    /// Tells a session what happened and carries out what it asks for.
+    /// Tells a session what happened and carries out what it asks for. What comes up meanwhile waits its turn: a session's effects are carried out whole and in order.
     pub(crate) fn event(&mut self, id: u64, event: Event) {
-        let Some(slot) = self.sessions.slots.get_mut(&id) else { return };
-        slot.settled = false;
-        let effects = slot.session.handle(&mut self.replica, event, time::now());
-        slot.settled = slot.session.settled();
-        self.carry_out(id, effects);
+        self.sessions.waiting.push_back((id, event));
+        if std::mem::replace(&mut self.sessions.busy, true) {
+            return;
+        }
+        while let Some((id, event)) = self.sessions.waiting.pop_front() {
+            let Some(slot) = self.sessions.slots.get_mut(&id) else { continue };
+            let effects = slot.session.handle(&mut self.replica, event, time::now());
+            slot.settled = slot.session.settled();
+            self.carry_out(id, effects);
+        }
+        self.sessions.busy = false;
     }
 
     /// Ends a session whose link is gone.

@@ -33,14 +33,26 @@ fn private_file() -> OpenOptions {
     options
 }
 
-/// Takes the lock of a home; it is held until the file is dropped or the process ends, however it ends.
-pub(crate) fn lock(home: &Path) -> Result<File, VaultError> {
-    let path = home.join("lock");
-    let file = private_file().create(true).truncate(false).open(&path).map_err(io_error("opening", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(VaultError::InUse(home.to_path_buf())),
-        Err(TryLockError::Error(error)) => Err(io_error("locking", &path)(error)),
+/// The lock of a home. Released when dropped, or when the process ends, however it ends.
+pub(crate) struct Lock(File);
+
+impl Lock {
+    /// Takes it, or says at once who has it.
+    pub(crate) fn take(home: &Path) -> Result<Self, VaultError> {
+        let path = home.join("lock");
+        let file = private_file().create(true).truncate(false).open(&path).map_err(io_error("opening", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(VaultError::InUse(home.to_path_buf())),
+            Err(TryLockError::Error(error)) => Err(io_error("locking", &path)(error)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would not do: a child process that another thread is just starting has the file open too, until it runs its program.
+        self.0.unlock().ok();
     }
 }
 

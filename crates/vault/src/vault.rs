@@ -1,7 +1,6 @@
 //! A vault: one home directory, its lock, its keys, its store.
 
 use std::{
-    fs::File,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -35,7 +34,7 @@ pub struct Vault {
     vault_key: Zeroizing<[u8; 32]>,
     secrets: Secrets,
     engine: Mutex<Engine>,
-    _lock: File,
+    _lock: home::Lock,
 }
 
 impl Vault {
@@ -47,7 +46,7 @@ impl Vault {
     /// [`VaultError::Exists`] or [`VaultError::Incomplete`] if there is one or half of one already; [`VaultError::InUse`]; and those of the disk.
     pub fn create(home: &Path, secrets: Secrets, unlock: Unlock<'_>, work_factor: u8) -> Result<Self, VaultError> {
         home::private_dir(home)?;
-        let lock = home::lock(home)?;
+        let lock = home::Lock::take(home)?;
         let paths = Paths::of(home);
         if paths.keys.exists() {
             return Err(VaultError::Exists(home.to_path_buf()));
@@ -82,7 +81,7 @@ impl Vault {
             let half = paths.store.exists();
             return Err(if half { VaultError::Incomplete { home: home.to_path_buf(), missing: "keys.age" } } else { VaultError::Absent(home.to_path_buf()) });
         }
-        let lock = home::lock(home)?;
+        let lock = home::Lock::take(home)?;
         let keys = keyfile::read(&paths.keys, unlock)?;
         if !paths.store.exists() {
             if !paths.new_store.exists() {

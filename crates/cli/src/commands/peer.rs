@@ -8,7 +8,7 @@ use crate::{
     failure::{Failure, Outcome},
     files,
     plain::plain,
-    table::{Column, Table},
+    table::{Column, Table, wrap},
 };
 
 /// Contacts: whom this node knows
@@ -56,7 +56,7 @@ impl Peer {
 fn added(info: &PeerInfo) -> String {
     let mut text = format!("{}: {} ({})\n  key {}\n", plain(&info.alias), plain(&info.name), info.kind, info.party);
     if info.blocked {
-        text.push_str(&format!("  {BLOCKED}\n"));
+        text.push_str(&wrap(BLOCKED, "  ", "  "));
     }
     text
 }
@@ -91,15 +91,7 @@ mod tests {
             addresses: vec!["192.0.2.7:4433".into()],
             blocked,
         };
-        insta::assert_snapshot!(table(&[peer("lee", "Dr \u{202e}Lee", false), peer("st-marys", "St Mary's Hospital", true)]), @r"
-        ALIAS     NAME                KIND          KEY           STATE
-        lee       Dr Lee              practitioner  a1b2c3d4e5f6  192.0.2.7:4433
-        st-marys  St Mary's Hospital  practitioner  a1b2c3d4e5f6  blocked: its card has changed
-        ");
-        insta::assert_snapshot!(added(&peer("lee", "Dr Lee", true)), @r"
-        lee: Dr Lee (practitioner)
-          key a1b2c3d4e5f60718
-          its card has changed: nothing is exchanged until you have asked them, removed the contact and added it again
-        ");
+        insta::assert_snapshot!(table(&[peer("lee", "Dr \u{202e}Lee", false), peer("st-marys", "St Mary's Hospital", true)]), @"");
+        insta::assert_snapshot!(added(&peer("lee", "Dr Lee", true)), @"");
     }
 }

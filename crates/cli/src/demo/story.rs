@@ -11,7 +11,7 @@ use super::{
 };
 
 /// What the patient keeps from the clinic.
-const EXCEPTION: &str = "mental-health";
+const EXCEPTION: &str = "violence";
 /// Least resources that make the made-up patient's chart worth its name.
 const CHART: u64 = 300;
 

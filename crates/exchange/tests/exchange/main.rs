@@ -3,5 +3,6 @@
 mod access;
 mod conversation;
 mod pair;
+mod schema;
 mod simulator;
 mod trouble;

@@ -208,6 +208,24 @@ fn a_second_opener_is_refused_at_once() {
     }
 }
 
+/// Threads that start child processes must not keep the locks of others alive.
+#[test]
+fn vaults_of_one_process_open_and_close_without_getting_in_each_others_way() {
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let home = Home::new();
+                drop(home.create());
+                for n in 0..12u8 {
+                    let vault = home.open().unwrap();
+                    assert_eq!(value(&vault, Table::Peers, b"n"), n.checked_sub(1).map(|n| vec![n]));
+                    vault.put(Table::Peers, b"n", &[n]).unwrap();
+                }
+            });
+        }
+    });
+}
+
 fn files(dir: &Path, found: &mut Vec<(std::path::PathBuf, Vec<u8>)>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
