@@ -16,8 +16,10 @@ use tempfile::TempDir;
 
 use crate::schema;
 
-/// How long a command may take, and how long a condition may stay unmet.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// How long a command may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a condition may stay unmet.
+const SOON: Duration = Duration::from_secs(40);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A directory with the homes of one scenario.
@@ -147,7 +149,7 @@ pub(crate) fn contains(bytes: &[u8], needle: &[u8]) -> bool {
 /// Waits until something is so, looking now and then; fails when it takes too long.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let (_kept, never) = mpsc::channel::<()>();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + SOON;
     while !holds() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         assert_eq!(never.recv_timeout(LOOK_AGAIN), Err(mpsc::RecvTimeoutError::Timeout));

@@ -43,7 +43,9 @@ answers! {
 
 /// The answer that the command waits for.
 pub(crate) fn expect<T: Answer>(response: Response) -> Result<T, ApiError> {
-    T::of(response).ok_or_else(|| ApiError::failed("the node's answer does not fit the question").advise("stop the running node and start it with this version of the program"))
+    T::of(response).ok_or_else(|| {
+        ApiError::failed("the node's answer does not fit the question").advise("stop the running node and start it with this version of the program")
+    })
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ impl Context {
 
     /// The home directory of the node that is meant.
     pub(crate) fn home(&self) -> Result<Home, ApiError> {
-        let home = self.home.clone().ok_or_else(|| ApiError::usage("there is no telling which home directory is meant").advise("--home DIR, or CHARTMESH_HOME"))?;
+        let home =
+            self.home.clone().ok_or_else(|| ApiError::usage("there is no telling which home directory is meant").advise("--home DIR, or CHARTMESH_HOME"))?;
         Ok(Home::new(home))
     }
 

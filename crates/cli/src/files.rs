@@ -76,9 +76,7 @@ pub(crate) fn source(text: &str) -> Result<PeerSource, ApiError> {
     if text.starts_with("chartmesh:") {
         return Ok(PeerSource::Ticket(text.to_owned()));
     }
-    read(Path::new(text))
-        .map(PeerSource::File)
-        .map_err(|error| error.advise("a ticket begins with chartmesh:, anything else is taken for the name of a file"))
+    read(Path::new(text)).map(PeerSource::File).map_err(|error| error.advise("a ticket begins with chartmesh:, anything else is taken for the name of a file"))
 }
 
 /// Writes a file whole or not at all, in the place of a regular file of that name.

@@ -58,8 +58,8 @@ pub fn main() -> ExitCode {
 fn trace(verbose: u8) {
     let filter = match verbose {
         0 => return,
-        1 => "warn,chartmesh=info,chartmesh_node=info",
-        _ => "info,chartmesh=debug,chartmesh_node=debug,chartmesh_vault=debug,chartmesh_exchange=debug",
+        1 => "warn,iroh_blobs::store::gc=off,chartmesh=info,chartmesh_node=info",
+        _ => "info,iroh_blobs::store::gc=off,chartmesh=debug,chartmesh_node=debug,chartmesh_vault=debug,chartmesh_exchange=debug",
     };
     // A second subscriber in one process is refused; the first one goes on.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();

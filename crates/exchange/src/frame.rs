@@ -206,6 +206,23 @@ impl Frame {
         }
     }
 
+    /// The ledger that the sender shows to hold by saying this.
+    pub(crate) fn names(&self) -> Option<LedgerId> {
+        match self {
+            Self::Open { ledger, .. }
+            | Self::Same { ledger }
+            | Self::Heads { ledger, .. }
+            | Self::Held { ledger, .. }
+            | Self::Charters { ledger, .. }
+            | Self::Entries { ledger, .. }
+            | Self::Want { ledger, .. }
+            | Self::Part { ledger, .. }
+            | Self::Checkpoint { ledger, .. }
+            | Self::Done { ledger, .. } => Some(*ledger),
+            Self::Hello { .. } | Self::Claim { .. } | Self::Named | Self::Unknown { .. } | Self::Pending { .. } | Self::Invite { .. } | Self::Bye => None,
+        }
+    }
+
     fn check(&self) -> Result<(), FrameError> {
         let fits = |ok: bool, what: &'static str| if ok { Ok(()) } else { Err(FrameError::Bounds(what)) };
         match self {

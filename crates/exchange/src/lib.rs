@@ -26,5 +26,5 @@ mod view;
 
 pub use event::{Closing, Effect, Event, Refused};
 pub use frame::{CHUNK, Frame, FrameError, MAX_ENTRY, MAX_FRAME, MAX_INVITATION, Tip};
-pub use replica::{Me, Replica};
+pub use replica::{AHEAD, Me, Replica};
 pub use session::{Options, Session, Side, VERSION, WINDOW};

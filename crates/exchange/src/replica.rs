@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chartmesh_identity::{AuthorKey, Card, EndpointKey, EntryHash, LaneId, LedgerId, PartyKey, Verified};
 use chartmesh_ledger::{Checkpoint, Entry, Ledger, Peer, peer};
 
+/// Seconds by which a checkpoint's time may be ahead of this node's clock. Beyond that it does not count: or one clock in the future would end `max_age` for good.
+pub const AHEAD: i64 = 3600;
+
 /// Who this node is.
 #[derive(Debug, Clone)]
 pub struct Me {
@@ -34,26 +37,27 @@ impl Replica {
         Self { me, ledgers: BTreeMap::new(), checkpoints: BTreeMap::new(), bodiless: BTreeMap::new() }
     }
 
-    /// Keeps a checkpoint if its signer is an active device of a held ledger and it replaces what is held of its lane. Whether it was kept.
-    pub fn hear(&mut self, checkpoint: Verified<Checkpoint>) -> bool {
+    /// Keeps a checkpoint if it counts (its signer is an active device of a held ledger, and its time at most [`AHEAD`] beyond `now`) and replaces what is held of its lane, or
+    /// what is held does not count. Whether it was kept.
+    pub fn hear(&mut self, checkpoint: Verified<Checkpoint>, now: i64) -> bool {
         let key = (checkpoint.ledger, checkpoint.lane);
-        let replaces = self.checkpoints.get(&key).is_none_or(|held| !self.is_current(held) || Checkpoint::replaces(&checkpoint, held));
-        if !replaces || !self.is_current(&checkpoint) {
+        let replaces = self.checkpoints.get(&key).is_none_or(|held| !self.counts(held, now) || Checkpoint::replaces(&checkpoint, held));
+        if !replaces || !self.counts(&checkpoint, now) {
             return false;
         }
         self.checkpoints.insert(key, checkpoint);
         true
     }
 
-    /// The checkpoint of a circle lane, if its signer is still an active device.
-    pub fn checkpoint(&self, ledger: LedgerId, lane: LaneId) -> Option<&Verified<Checkpoint>> {
-        self.checkpoints.get(&(ledger, lane)).filter(|checkpoint| self.is_current(checkpoint))
+    /// The checkpoint of a circle lane, if its signer is still an active device and its time at most [`AHEAD`] beyond `now`.
+    pub fn checkpoint(&self, ledger: LedgerId, lane: LaneId, now: i64) -> Option<&Verified<Checkpoint>> {
+        self.checkpoints.get(&(ledger, lane)).filter(|checkpoint| self.counts(checkpoint, now))
     }
 
     /// When the patient was last heard from about a party's circle, in seconds since 1970, never later than `now`.
     pub fn heard(&self, ledger: LedgerId, party: &PartyKey, now: i64) -> Option<i64> {
         let circles = self.ledgers.get(&ledger)?.circles(party);
-        circles.filter_map(|lane| self.checkpoint(ledger, *lane)).map(|checkpoint| checkpoint.time.min(now)).max()
+        circles.filter_map(|lane| self.checkpoint(ledger, *lane, now)).map(|checkpoint| checkpoint.time.min(now)).max()
     }
 
     /// Notes every entry of a ledger whose sealed body is not held, so that sessions ask for it: after loading a ledger.
@@ -68,8 +72,8 @@ impl Replica {
         self.ledgers.get(&ledger).map_or(Peer::Stranger, |ledger| peer(ledger, party, endpoint))
     }
 
-    fn is_current(&self, checkpoint: &Checkpoint) -> bool {
-        self.ledgers.get(&checkpoint.ledger).is_some_and(|ledger| ledger.is_active(&checkpoint.author))
+    fn counts(&self, checkpoint: &Checkpoint, now: i64) -> bool {
+        checkpoint.time <= now.saturating_add(AHEAD) && self.ledgers.get(&checkpoint.ledger).is_some_and(|ledger| ledger.is_active(&checkpoint.author))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{event::charter_hash, frame::Tip, replica::Replica, tips::Tips};
 pub(crate) struct View<'a> {
     replica: &'a Replica,
     ledger: &'a Ledger,
+    now: i64,
     /// Nothing: all is shared.
     party: Option<(PartyKey, BTreeMap<LaneId, LaneView>)>,
     /// Whether the peer may have everything that this side holds, be it shared or not.
@@ -47,7 +48,7 @@ impl<'a> View<'a> {
     /// What this node and a peer share; nothing if the ledger is not held or not for the peer. A claim makes the peer, or this node, as good as a device.
     pub(crate) fn between(replica: &'a Replica, id: LedgerId, peer: &PartyKey, endpoint: &EndpointKey, claimed: bool, now: i64) -> Option<Self> {
         let ledger = replica.ledgers.get(&id)?;
-        let whole = Self { replica, ledger, party: None, gives_all: true };
+        let whole = Self { replica, ledger, now, party: None, gives_all: true };
         if claimed {
             return Some(whole);
         }
@@ -66,7 +67,7 @@ impl<'a> View<'a> {
             (Peer::Party(_) | Peer::Stranger, Peer::Party(_)) => return None,
         };
         let lanes = lanes_for(ledger, &Peer::Party(party), now, heard);
-        Some(Self { replica, ledger, party: Some((party, lanes)), gives_all })
+        Some(Self { replica, ledger, now, party: Some((party, lanes)), gives_all })
     }
 
     pub(crate) fn ledger(&self) -> &'a Ledger {
@@ -161,7 +162,7 @@ impl<'a> View<'a> {
             None => self.replica.checkpoints.range((id, LaneId::new([0; 32]))..=(id, LaneId::new([255; 32]))).map(|((_, lane), _)| *lane).collect(),
             Some((party, _)) => self.ledger.circles(party).copied().collect(),
         };
-        lanes.into_iter().filter_map(|lane| Some((lane, self.replica.checkpoint(id, lane)?))).collect()
+        lanes.into_iter().filter_map(|lane| Some((lane, self.replica.checkpoint(id, lane, self.now)?))).collect()
     }
 
     /// When the shared checkpoints were signed.

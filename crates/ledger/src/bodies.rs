@@ -54,6 +54,9 @@ pub struct GrantBody {
     pub party_name: String,
     /// What the access is for, in the patient's words.
     pub purpose: String,
+    /// The party's signed card, so that a device that takes over knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<ByteBuf>,
 }
 
 /// Of an Envelope: the keys that it hands over.

@@ -13,7 +13,7 @@ pub const FULL: &str = "full";
 pub struct Root {
     /// The key.
     pub key: RootKey,
-    /// 0 is in the recovery words and overrides all others.
+    /// 0 is in the recovery words and overrides all others. A root changes roots of its own rank number and of higher ones, never of a lower one.
     pub rank: u64,
 }
 
@@ -68,9 +68,9 @@ pub struct Charter {
     pub roots: Vec<Root>,
     /// The patient's devices.
     pub devices: Vec<Device>,
-    /// Opens the keyring again; its identity is in the recovery words.
+    /// Opens the keyring again; its identity is in the recovery words. Only a root of rank 0 replaces it.
     pub recovery: Recipient,
-    /// What the keyring lane's bodies are sealed to.
+    /// What the keyring lane's bodies are sealed to. Any root replaces it.
     pub keyring: Recipient,
     /// The keyring lane.
     pub keyring_lane: LaneId,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// A root's word to one responder in one session that a new device speaks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// The root that signs, listed in a charter that the responder holds.
+    /// The root that signs. It is served while [`crate::Ledger::is_root`] says so.
     pub root: RootKey,
     /// The new device's card.
     pub card: Signed<Card>,

@@ -131,7 +131,8 @@ impl<'a> Work<'a> {
         let (seq, hash) = (header.seq, entry.hash());
         let takes_away = header.action.takes_away();
         let stands = if takes_away { reach.takes(seq, &hash) } else { reach.gives(seq, &hash) };
-        self.state.frozen_giving |= stands.is_ok() && freezes(entry);
+        // A party's critical entry has no effect and stops nothing: or a party could keep the patient from giving to others.
+        self.state.frozen_giving |= stands.is_ok() && header.critical();
         if stands.is_ok() && !takes_away && !header.understood() {
             return self.judge(entry, Verdict::NoEffect);
         }
@@ -222,7 +223,6 @@ impl<'a> Work<'a> {
     fn party(&mut self, entry: &'a Entry, log: &Log, fences: &mut Fences<'_>) {
         let party = entry.party();
         let stands = self.party_stands(entry, log, fences);
-        self.state.frozen_giving |= stands.is_ok() && freezes(entry);
         if let Action::Publish { .. } = &entry.header.action
             && entry.header.understood()
         {
@@ -379,11 +379,6 @@ impl Pasts<'_> {
         });
         spans.iter().any(|span| span.contains(entry.header.seq, hash))
     }
-}
-
-/// Whether an entry names as critical what this version does not know.
-fn freezes(entry: &Entry) -> bool {
-    entry.header.critical()
 }
 
 fn fenced(given: bool, forked: bool, within: impl FnOnce() -> bool) -> Result<(), Void> {

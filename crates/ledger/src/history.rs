@@ -3,6 +3,9 @@
 //! Among versions that follow the same one, the lowest rank wins and voids its rivals with all that follows them; of several of rank 0 the lowest hash wins. Several of one
 //! higher rank leave the charter contested: the version before them stays in force, what gives stands only if it would under every one of them, and what takes away stands
 //! if it would under any.
+//!
+//! No root reaches above its rank: it neither adds nor drops roots of a lower rank number, and only rank 0 replaces the recovery recipient. So whoever steals a device cannot
+//! lock out the recovery words.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -168,8 +171,13 @@ fn follows(parent: &Charter, child: &Charter) -> Result<(), Refusal> {
     if parent.threshold != 1 {
         return Err(Refusal::Threshold(version));
     }
-    if parent.rank(&child.signer).is_none() {
-        return Err(Refusal::NotARoot(version));
+    let signer = parent.rank(&child.signer).ok_or(Refusal::NotARoot(version))?;
+    let above = |charter: &Charter| charter.roots.iter().filter(|root| root.rank < signer).map(|root| (root.key, root.rank)).collect::<BTreeSet<_>>();
+    if above(parent) != above(child) {
+        return Err(Refusal::AboveRank(version));
+    }
+    if signer > 0 && parent.recovery != child.recovery {
+        return Err(Refusal::Recovery(version));
     }
     for before in &parent.devices {
         let device = before.key;

@@ -5,7 +5,7 @@ use std::{
     sync::OnceLock,
 };
 
-use chartmesh_identity::{AccessId, AuthorKey, BlobHash, CharterHash, EntryHash, GrantId, LaneId, LedgerId, PartyKey, Signed, Verified};
+use chartmesh_identity::{AccessId, AuthorKey, BlobHash, CharterHash, EntryHash, GrantId, LaneId, LedgerId, PartyKey, RootKey, Signed, Verified};
 
 use crate::{
     action::Action,
@@ -101,6 +101,16 @@ impl Ledger {
     /// Every charter version held, voided ones too, predecessors first.
     pub fn charters(&self) -> impl Iterator<Item = &Signed<Charter>> {
         self.history.all().map(Verified::signed)
+    }
+
+    /// Whether the charter in force and every rival of it list `root`, of whatever rank: only then does a claim by it give anything.
+    pub fn is_root(&self, root: &RootKey) -> bool {
+        self.charter().rank(root).is_some() && self.rivals().all(|charter| charter.rank(root).is_some())
+    }
+
+    /// Whether any charter version held, be it voided or not, lists `root` with rank 0.
+    pub fn was_of_rank_0(&self, root: &RootKey) -> bool {
+        self.history.all().any(|charter| charter.rank(root) == Some(0))
     }
 
     /// Whether roots of one rank above 0 signed rival versions: what gives then stands only for devices that stand under each of them, until rank 0 decides.

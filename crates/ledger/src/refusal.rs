@@ -38,6 +38,12 @@ pub enum Refusal {
     /// Signed by a key that the version before does not list as a root.
     #[error("charter version {0} is not signed by a root of the version before")]
     NotARoot(u64),
+    /// It adds, drops or moves a root of a lower rank than its signer's: that is for those roots alone.
+    #[error("charter version {0} changes roots that stand above its signer")]
+    AboveRank(u64),
+    /// It changes the recovery recipient, which is for rank 0 alone.
+    #[error("charter version {0} changes the recovery recipient, and its signer is not of rank 0")]
+    Recovery(u64),
     /// A device that was listed is missing or in another role.
     #[error("charter version {version} drops a device or changes its role; it can only suspend it")]
     DropsDevice {

@@ -215,7 +215,7 @@ pub struct LaneState {
     pub publishes: BTreeMap<EntryHash, PublishState>,
     /// Key entries that stand.
     pub keys: BTreeSet<EntryHash>,
-    /// An entry with authority names as critical what this version does not know: nothing may be given in this lane.
+    /// A device's entry that has authority names as critical what this version does not know: nothing may be given in this lane. A party's cannot do that.
     pub frozen_giving: bool,
     /// What each entry comes to.
     pub verdicts: BTreeMap<EntryHash, Verdict>,

@@ -1,7 +1,10 @@
 //! Grants as they are listed, previewed, and exchanged as FHIR Consents.
 
-use chartmesh_consent::{ConsentMeta, ConsentState, Terms, from_fhir, preview, to_fhir};
-use chartmesh_identity::{GrantId, LedgerId, PartyKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+use chartmesh_consent::{ConsentMeta, ConsentState, Terms, from_fhir, select, to_fhir};
+use chartmesh_identity::{AuthorKey, GrantId, LedgerId, PartyKey};
+use chartmesh_records::{Compartment, ResourceKey};
 
 use crate::{
     api::{ApiError, GrantInfo, PreviewInfo, PreviewLine, TermsInput},
@@ -19,25 +22,23 @@ impl Node {
         self.with(|core| {
             let id = core.own_ledger()?;
             let peer = core.peers.find(peer)?;
-            let facts: Vec<_> = core.current_resources(&id)?.into_iter().map(|held| held.facts).collect();
-            let request = read_request(&id, &party_reference(&peer.party()), &terms, now);
-            let preview = preview(&terms, &request, facts);
-            let compartments = preview
-                .compartments
-                .iter()
-                .map(|(compartment, tally)| PreviewLine {
-                    compartment: compartment.to_string(),
-                    readable: tally.shown as u64,
-                    closed: tally.hidden as u64,
-                    because: tally.reasons.keys().cloned().collect(),
-                })
-                .collect();
+            let foreseen = core.foresee(&id, &terms, &peer.party(), now)?;
+            let mut lines: BTreeMap<Compartment, PreviewLine> = BTreeMap::new();
+            for one in foreseen.values() {
+                let line = lines.entry(one.compartment).or_insert_with(|| PreviewLine { compartment: one.compartment.to_string(), readable: 0, closed: 0, because: Vec::new() });
+                *(if one.permitted { &mut line.readable } else { &mut line.closed }) += 1;
+                for words in &one.because {
+                    if !line.because.contains(words) {
+                        line.because.push(words.clone());
+                    }
+                }
+            }
             Ok(PreviewInfo {
                 peer: peer.name().to_owned(),
                 terms: terms.describe(),
-                readable: preview.shown() as u64,
-                closed: preview.hidden() as u64,
-                compartments,
+                readable: foreseen.values().filter(|one| one.permitted).count() as u64,
+                closed: foreseen.values().filter(|one| !one.permitted).count() as u64,
+                compartments: lines.into_values().collect(),
                 notices: notices(&terms),
             })
         })
@@ -194,8 +195,46 @@ impl Core {
     }
 
     fn count_readable(&self, id: &LedgerId, terms: &Terms, party: &PartyKey) -> Result<u64, ApiError> {
-        let request = read_request(id, &party_reference(party), terms, time::now());
-        let facts: Vec<_> = self.current_resources(id)?.into_iter().map(|held| held.facts).collect();
-        Ok(preview(terms, &request, facts).shown() as u64)
+        Ok(self.foresee(id, terms, party, time::now())?.values().filter(|one| one.permitted).count() as u64)
     }
+
+    /// What a party sees under these terms, document by document as it is enforced: a resource is open if any copy of it is.
+    fn foresee(&self, id: &LedgerId, terms: &Terms, party: &PartyKey, now: i64) -> Result<BTreeMap<(AuthorKey, ResourceKey, [u8; 32]), Foreseen>, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let request = read_request(id, &party_reference(party), terms, now);
+        let current: BTreeSet<_> = self.current_resources(id)?.into_iter().map(|held| (held.author, held.facts.key(), held.facts.hash)).collect();
+        let mut foreseen: BTreeMap<_, Foreseen> = BTreeMap::new();
+        for document in view.documents(ledger).iter().filter(|document| !document.quarantined && document.manifest.extract_of.is_none()) {
+            let manifest = document.manifest;
+            let words = |reasons: &[chartmesh_consent::Reason]| reasons.iter().map(|reason| reason.words.clone()).collect::<Vec<_>>();
+            let mut note = |index: usize, permitted: bool, because: Vec<String>| {
+                let Some(facts) = manifest.resources.get(index) else { return };
+                let key = (manifest.author, facts.key(), facts.hash);
+                if !current.contains(&key) {
+                    return;
+                }
+                let one = Foreseen { permitted, compartment: manifest.compartment, because };
+                let better = foreseen.get(&key).is_none_or(|known| (known.permitted, std::cmp::Reverse(known.compartment)) < (permitted, std::cmp::Reverse(one.compartment)));
+                if better {
+                    foreseen.insert(key, one);
+                }
+            };
+            let selection = select(terms, &request, manifest.compartment, &manifest.resources);
+            let granted = selection.permit.as_ref().map(|permit| words(permit.because())).unwrap_or_default();
+            for index in selection.permitted {
+                note(index, true, granted.clone());
+            }
+            for (index, denied) in selection.denied {
+                note(index, false, words(&denied.because));
+            }
+        }
+        Ok(foreseen)
+    }
+}
+
+/// What would become of one resource.
+struct Foreseen {
+    permitted: bool,
+    compartment: Compartment,
+    because: Vec<String>,
 }

@@ -27,8 +27,8 @@ use crate::{
 pub(crate) struct Membership {
     /// The circle of this node's party.
     pub(crate) circle: LaneId,
-    /// Opens the circle's bodies.
-    pub(crate) identity: Seed,
+    /// Open the circle's bodies, the newest last.
+    pub(crate) identities: Vec<Seed>,
     /// Who serves the ledger, as the invitation said.
     pub(crate) nodes: Vec<Signed<Card>>,
 }
@@ -43,6 +43,10 @@ pub(crate) struct Core {
     pub(crate) peers: Peers,
     /// Documents whose full bytes came from their author, a device or a custodian, or were made here.
     pub(crate) delivered: BTreeSet<(EntryHash, BlobHash)>,
+    /// Documents of parties whose labels this device has compared with their content since it started.
+    pub(crate) checked: BTreeSet<(EntryHash, BlobHash)>,
+    /// Documents that turned out not to open or not to hold what they say: left where they are.
+    pub(crate) bad: BTreeSet<(EntryHash, BlobHash)>,
     /// Parties that have opened a ledger they were invited to.
     pub(crate) arrived: BTreeSet<(LedgerId, PartyKey)>,
     pub(crate) sessions: Sessions,
@@ -71,6 +75,8 @@ impl Core {
             memberships: BTreeMap::new(),
             peers,
             delivered: BTreeSet::new(),
+            checked: BTreeSet::new(),
+            bad: BTreeSet::new(),
             arrived: BTreeSet::new(),
             sessions: Sessions::default(),
             broken: false,
@@ -133,7 +139,7 @@ impl Core {
         for (_, bytes) in self.vault.scan(Table::Checkpoints, &[]).map_err(ApiError::failed)? {
             let signed = Signed::<Checkpoint>::from_bytes(bytes.to_vec());
             let checkpoint = signed.verify().map_err(|error| ApiError::failed(format_args!("a stored checkpoint: {error}")))?;
-            self.replica.hear(checkpoint);
+            self.replica.hear(checkpoint, time::now());
         }
         Ok(())
     }
@@ -143,7 +149,10 @@ impl Core {
         let Some(ledger) = self.replica.ledgers.get(&id) else { return };
         let mut view = match (&self.keys.patient, self.memberships.get(&id)) {
             (Some(patient), _) if patient.ledger == id => View::owner(patient.keyring.share(), ledger),
-            (_, Some(member)) => View::party(self.keys.party(), member.circle, Identity::from_seed(member.identity.expose())),
+            (_, Some(member)) => {
+                let identities = member.identities.iter().map(|seed| Identity::from_seed(seed.expose())).collect();
+                View::party(self.keys.party(), member.circle, identities)
+            },
             _ => View::default(),
         };
         let all: Vec<EntryHash> = ledger.lanes().flat_map(|lane| ledger.entries(lane)).map(Entry::hash).collect();
@@ -160,9 +169,15 @@ impl Core {
         Ok(())
     }
 
-    /// Notes that memory and disk may differ.
+    /// Whether memory and disk may differ: then nothing leaves this node.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Notes that memory and disk may differ, and hangs up on everybody.
     pub(crate) fn break_off(&mut self, error: impl std::fmt::Display) -> ApiError {
         self.broken = true;
+        self.sessions.drop_all();
         ApiError::failed(format_args!("could not write to the vault: {error}"))
     }
 
@@ -262,6 +277,28 @@ impl Core {
         }
     }
 
+    /// Forgets delivery marks of documents that are not here.
+    pub(crate) fn forget(&mut self, gone: impl Fn(&BlobHash) -> bool) -> Result<(), ApiError> {
+        let marks: BTreeSet<(EntryHash, BlobHash)> = self.delivered.iter().filter(|(_, blob)| gone(blob)).copied().collect();
+        self.unmark(&marks)
+    }
+
+    /// Drops delivery marks.
+    pub(crate) fn unmark(&mut self, marks: &BTreeSet<(EntryHash, BlobHash)>) -> Result<(), ApiError> {
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for (publish, blob) in marks {
+            batch.remove(Table::Delivered, &[&publish.as_bytes()[..], blob.as_bytes()].concat());
+            self.delivered.remove(&(*publish, *blob));
+        }
+        match self.vault.commit(batch) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.break_off(error)),
+        }
+    }
+
     /// Takes note that a party has opened a ledger that it was invited to.
     pub(crate) fn arrive(&mut self, ledger: LedgerId, party: PartyKey) -> Result<(), ApiError> {
         if self.arrived.insert((ledger, party)) {
@@ -306,26 +343,35 @@ impl Core {
         for charter in charters {
             ledger.add_charter(charter).map_err(wrong)?;
         }
-        if ledger.id() != invitation.ledger || !ledger.is_active(&invitation.author) {
-            return Err(ApiError::refused("the invitation is not signed by a device of that patient"));
-        }
         let id = ledger.id();
+        if id != invitation.ledger {
+            return Err(ApiError::refused("the invitation's charter is that of another ledger"));
+        }
         if self.is_owner(&id) {
             return Ok(false);
         }
-        let membership = Membership { circle: invitation.circle, identity: Seed::new(*invitation.identity.expose()), nodes: invitation.nodes.clone() };
-        let stored = to_canonical(&membership);
         let is_new = !self.replica.ledgers.contains_key(&id);
-        if !is_new && self.memberships.get(&id).is_some_and(|held| to_canonical(held) == stored) {
-            return Ok(false);
-        }
         let mut batch = Batch::new();
         let held = self.replica.ledgers.entry(id).or_insert(ledger);
         for charter in &invitation.charters {
-            let _ = held.add_charter(charter.clone()).map_err(wrong)?;
+            held.add_charter(charter.clone()).map_err(wrong)?;
             batch.put_charter(&id, &charter.clone().verify().map_err(ApiError::failed)?);
         }
-        batch.put(Table::Ledgers, id.as_bytes(), stored);
+        // Asked of all that is known: an invitation's own charters may be old.
+        if !held.is_active(&invitation.author) {
+            if is_new {
+                self.replica.ledgers.remove(&id);
+            }
+            return Err(ApiError::refused("the invitation is not signed by a device of that patient"));
+        }
+        let mut identities: Vec<Seed> = match self.memberships.get(&id).filter(|member| member.circle == invitation.circle) {
+            Some(member) => member.identities.iter().map(|seed| Seed::new(*seed.expose())).collect(),
+            None => Vec::new(),
+        };
+        identities.retain(|seed| seed.expose() != invitation.identity.expose());
+        identities.push(Seed::new(*invitation.identity.expose()));
+        let membership = Membership { circle: invitation.circle, identities, nodes: invitation.nodes.clone() };
+        batch.put(Table::Ledgers, id.as_bytes(), to_canonical(&membership));
         if let Err(error) = self.vault.commit(batch) {
             return Err(self.break_off(error));
         }

@@ -10,7 +10,7 @@ use chartmesh_consent::{Coverage, PermitScope, Request, Scope, coverage, decide_
 use chartmesh_exchange::Event;
 use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, Signed, to_canonical};
 use chartmesh_ledger::{Action, Checkpoint, Duty, EnvelopeBody, EpochBody, KeyBody, LaneKey, Peer, Seed, Wanted, admit_hash, duties, lanes_for};
-use chartmesh_records::{Compartment, Input, ResourceFacts, Sensitivity, import, read_bundle, write_bundle};
+use chartmesh_records::{Coding, Compartment, Input, ResourceFacts, Sensitivity, import, read_bundle, write_bundle};
 use chartmesh_sealing::{FileKey, Identity, Key, file_key};
 use chartmesh_vault::Table;
 use serde_bytes::ByteBuf;
@@ -34,7 +34,9 @@ const TICK: Duration = Duration::from_secs(30);
 /// A checkpoint older than this is renewed, in seconds.
 const CHECKPOINT_AGE: i64 = 60;
 /// Rounds after which something is wrong.
-const MOST_ROUNDS: usize = 64;
+const MOST_ROUNDS: usize = 100_000;
+/// Content that is opened and sealed anew at a time, in bytes.
+const PER_ROUND: u64 = 32 << 20;
 
 pub(crate) async fn steward(node: Node) {
     loop {
@@ -53,7 +55,6 @@ struct Share {
     grant: GrantId,
     publish: EntryHash,
     manifest: Manifest,
-    lane: LaneId,
     /// Positions of the resources that are covered; all of them if none is left out.
     covered: Vec<usize>,
 }
@@ -70,8 +71,10 @@ impl Node {
             return Ok(());
         };
         let _one_at_a_time = self.0.changes.lock().await;
-        self.settle(id).await?;
-        self.with(|core| core.checkpoint(&id))
+        // Custodians go on serving whatever else could not be done.
+        let settled = self.settle(id).await;
+        self.with(|core| core.checkpoint(&id))?;
+        settled
     }
 
     /// Does everything that a device of this ledger owes. The caller holds the lock on changes.
@@ -88,35 +91,55 @@ impl Node {
         Err(ApiError::failed("the device's duties do not come to an end"))
     }
 
-    /// Files what is in the inbox and seals anew what lies under an epoch that is not used any more. Whether there was any.
+    /// Looks once into every document that a party published, files what lies in the inbox or in a wrong compartment, and seals anew what lies under an epoch that is not used any
+    /// more. Whether there was any.
     async fn file_and_renew(&self, id: LedgerId) -> Result<bool, ApiError> {
         let (publisher, work) = self.with(|core| -> Result<_, ApiError> {
             let (ledger, view) = core.open(&id)?;
             let due = |document: &Document<'_>| {
-                let inbox = view.catalog(&Compartment::Inbox) == Some(document.lane);
-                document.state.void.is_none() && (inbox || document.state.stale) && core.delivered.contains(&(document.publish, document.blob()))
+                let place = (document.publish, document.blob());
+                let unchecked = document.party.is_some() && !core.checked.contains(&place);
+                !document.quarantined && !core.bad.contains(&place) && (unchecked || document.stale) && core.delivered.contains(&place)
             };
-            let due: Vec<(EntryHash, Manifest)> = view.documents(ledger).into_iter().filter(due).map(|document| (document.publish, document.manifest.clone())).collect();
-            Ok((core.publisher(id), due))
+            let mut size = 0;
+            let mut work: Vec<(EntryHash, LaneId, Manifest)> = Vec::new();
+            for document in view.documents(ledger).into_iter().filter(due) {
+                let Some(lane) = document.lane else { continue };
+                size += document.manifest.content_length;
+                if !work.is_empty() && size > PER_ROUND {
+                    break;
+                }
+                work.push((document.publish, lane, document.manifest.clone()));
+            }
+            Ok((core.publisher(id), work))
         })?;
         if work.is_empty() {
             return Ok(false);
         }
         let mut outgoing = Vec::new();
         let mut done = Vec::new();
-        for (publish, manifest) in work {
-            // A document that does not open stays where it is, quarantined, for the patient to see.
-            let Ok(opened) = self.open_document(&id, &publish, &manifest.blob).await else { continue };
-            let Some(manifest) = relabel(manifest, &opened.content) else { continue };
+        for (publish, lane, old) in work {
+            // Until it has proved itself; then it is taken off again.
+            self.with(|core| core.bad.insert((publish, old.blob)));
+            let Ok(opened) = self.open_document(&id, &publish, &old.blob).await else { continue };
+            let Some(manifest) = relabel(old.clone(), &opened.content) else { continue };
             self.with(|core| core.ensure_catalogs(&id, [manifest.compartment]))?;
             let Some(place) = self.with(|core| core.place(&id, &manifest.compartment))? else { continue };
+            self.with(|core| {
+                core.bad.remove(&(publish, old.blob));
+                core.checked.insert((publish, old.blob));
+            });
+            let stale = self.with(|core| core.open(&id).is_ok_and(|(ledger, view)| view.document(ledger, &publish, &old.blob).is_some_and(|document| document.stale)));
+            if !stale && place.lane == lane && manifest == old {
+                continue;
+            }
             let origin = Some((opened.header.origin.clone(), manifest.clone()));
             let extract_of = manifest.extract_of;
             outgoing.push(Outgoing { place, compartment: manifest.compartment, content: opened.content, resources: manifest.resources, origin, extract_of });
-            done.push((publish, manifest.blob));
+            done.push((publish, old.blob));
         }
         if done.is_empty() {
-            return Ok(false);
+            return Ok(true);
         }
         let stored = self.seal_and_store(publisher, outgoing).await?;
         self.with(|core| {
@@ -124,6 +147,14 @@ impl Node {
             for (entry, blob) in done {
                 let lane = core.ledger(&id)?.get(&entry).map(|entry| entry.header.lane).ok_or_else(|| ApiError::failed("an unknown entry"))?;
                 withdrawals.entry((lane, entry)).or_default().push(blob);
+                let extracts: Vec<(LaneId, EntryHash, BlobHash)> = {
+                    let (ledger, view) = core.open(&id)?;
+                    let of_this = view.documents(ledger).into_iter().filter(|document| document.manifest.extract_of == Some(blob));
+                    of_this.filter_map(|document| Some((document.lane?, document.publish, document.blob()))).collect()
+                };
+                for (lane, publish, extract) in extracts {
+                    withdrawals.entry((lane, publish)).or_default().push(extract);
+                }
             }
             let mut writer = Writer::new(core, id)?;
             publish(&mut writer, stored)?;
@@ -150,7 +181,15 @@ impl Node {
         for share in &whole {
             let place = (share.publish, share.manifest.blob);
             if let std::collections::btree_map::Entry::Vacant(vacant) = keys.entry(place) {
-                vacant.insert(self.file_key(&id, &place.0, &place.1).await?);
+                match self.file_key(&id, &place.0, &place.1).await {
+                    Ok(key) => {
+                        vacant.insert(key);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a document could not be handed over");
+                        self.with(|core| core.bad.insert(place));
+                    }
+                }
             }
         }
         self.with(|core| core.hand_over_documents(&id, &whole, &keys))?;
@@ -165,8 +204,14 @@ impl Node {
             if !made.insert((share.manifest.blob, share.covered.clone())) {
                 continue;
             }
-            let opened = self.open_document(&id, &share.publish, &share.manifest.blob).await?;
-            let resources = read_bundle(&opened.content).map_err(ApiError::failed)?;
+            let Ok(opened) = self.open_document(&id, &share.publish, &share.manifest.blob).await else {
+                self.with(|core| core.bad.insert((share.publish, share.manifest.blob)));
+                continue;
+            };
+            let Some(resources) = listed(&share.manifest, &opened.content) else {
+                self.with(|core| core.bad.insert((share.publish, share.manifest.blob)));
+                continue;
+            };
             let covered: Vec<_> = share.covered.iter().filter_map(|index| Some((share.manifest.resources.get(*index)?, resources.get(*index)?.as_slice()))).collect();
             let compartment = share.manifest.compartment;
             let place = self.with(|core| core.place(&id, &compartment))?.ok_or_else(|| ApiError::failed(format_args!("{compartment} has no usable epoch")))?;
@@ -188,20 +233,14 @@ impl Node {
         Ok(())
     }
 
-    /// Deletes ciphertext that was withdrawn for good.
+    /// Deletes ciphertext that was withdrawn for good: only what was delivered under that Publish, and under no other that still stands.
     pub(crate) async fn erase(&self, id: LedgerId) -> Result<(), ApiError> {
-        let gone: Vec<BlobHash> = self.with(|core| {
-            let Ok(ledger) = core.ledger(&id) else { return Vec::new() };
-            let erased = ledger.lanes().flat_map(|lane| ledger.lane(lane).publishes.values()).flat_map(|publish| &publish.withdrawn);
-            erased.filter(|(_, erase)| **erase).map(|(blob, _)| *blob).collect()
-        });
-        let mut here = Vec::new();
-        for blob in gone {
-            if self.0.blobs.has(&blob).await {
-                here.push(blob);
-            }
+        let gone: BTreeSet<BlobHash> = self.with(|core| core.erased(&id))?;
+        if gone.is_empty() {
+            return Ok(());
         }
-        if here.is_empty() { Ok(()) } else { self.0.blobs.delete(&here).await.map_err(ApiError::failed) }
+        let gone: Vec<BlobHash> = gone.into_iter().collect();
+        self.0.blobs.delete(&gone).await.map_err(ApiError::failed)
     }
 
     async fn file_key(&self, id: &LedgerId, publish: &EntryHash, blob: &BlobHash) -> Result<FileKey, ApiError> {
@@ -220,6 +259,22 @@ impl Node {
 }
 
 impl Core {
+    /// Documents that are withdrawn for good and that nothing else names; their delivery marks are dropped.
+    fn erased(&mut self, id: &LedgerId) -> Result<BTreeSet<BlobHash>, ApiError> {
+        let ledger = self.ledger(id)?;
+        let mut marks = Vec::new();
+        for lane in ledger.lanes() {
+            for (publish, state) in &ledger.lane(lane).publishes {
+                let erased = state.withdrawn.iter().filter(|(_, erase)| **erase).map(|(blob, _)| (*publish, *blob));
+                marks.extend(erased.filter(|mark| self.delivered.contains(mark)));
+            }
+        }
+        let gone: BTreeSet<(EntryHash, BlobHash)> = marks.into_iter().collect();
+        let still: BTreeSet<BlobHash> = self.delivered.difference(&gone).map(|(_, blob)| *blob).collect();
+        self.unmark(&gone)?;
+        Ok(gone.into_iter().map(|(_, blob)| blob).filter(|blob| !still.contains(blob)).collect())
+    }
+
     /// What devices of the patient want, from the terms of all grants.
     fn wanted(&self, id: &LedgerId) -> Result<Wanted, ApiError> {
         let (ledger, view) = self.open(id)?;
@@ -235,7 +290,7 @@ impl Core {
             let mut access = BTreeMap::new();
             for (lane, compartment) in view.catalogs() {
                 let reads = coverage(&open.terms, *compartment) == Coverage::Whole;
-                let writes = open.terms.write && (reads || *compartment == Compartment::Inbox);
+                let writes = open.terms.write && (reads || is_open_to_writers(compartment));
                 if (reads || writes) && (state.revoked.is_none() || had.contains(&lane)) {
                     let id = chartmesh_identity::AccessId::derive(secret.expose(), grant, &lane);
                     access.insert(lane, chartmesh_ledger::Access { id, reads, writes });
@@ -358,8 +413,14 @@ impl Core {
             let given: BTreeSet<(EntryHash, BlobHash)> = state.envelopes.iter().flat_map(|envelope| envelope.documents.iter().copied()).collect();
             let request = read_request(id, &party_reference(&open.party), &open.terms, now);
             let partial: BTreeSet<LaneId> = view.catalogs().filter(|(_, compartment)| coverage(&open.terms, **compartment) == Coverage::Partial).map(|(lane, _)| lane).collect();
-            let live = documents.iter().filter(|document| partial.contains(&document.lane) && document.state.void.is_none());
-            for document in live.filter(|document| document.manifest.extract_of.is_none() && self.delivered.contains(&(document.publish, document.blob()))) {
+            let live = documents.iter().filter(|document| document.lane.is_some_and(|lane| partial.contains(&lane)) && !document.quarantined);
+            // Only what this device has looked into, or some device has published, is decided on by its manifest.
+            let ready = |document: &&Document<'_>| {
+                let place = (document.publish, document.blob());
+                let known = document.party.is_none() || self.checked.contains(&place);
+                known && document.manifest.extract_of.is_none() && self.delivered.contains(&place) && !self.bad.contains(&place)
+            };
+            for document in live.filter(ready) {
                 let manifest = document.manifest;
                 let selection = select(&open.terms, &request, manifest.compartment, &manifest.resources);
                 if selection.permitted.is_empty() {
@@ -368,7 +429,7 @@ impl Core {
                 let whole = selection.permitted.len() == manifest.resources.len();
                 let covered: Vec<_> = selection.permitted.iter().map(|index| manifest.resources[*index].hash).collect();
                 let extract = documents.iter().find(|other| {
-                    other.manifest.extract_of == Some(manifest.blob) && other.state.void.is_none() && other.manifest.resources.iter().map(|facts| facts.hash).eq(covered.iter().copied())
+                    other.manifest.extract_of == Some(manifest.blob) && other.party.is_none() && !other.quarantined && self.delivered.contains(&(other.publish, other.blob())) && other.manifest.resources.iter().map(|facts| facts.hash).eq(covered.iter().copied())
                 });
                 let target = if whole { Some(document) } else { extract };
                 let share = match target {
@@ -377,10 +438,9 @@ impl Core {
                         grant: *grant,
                         publish: target.publish,
                         manifest: target.manifest.clone(),
-                        lane: target.lane,
                         covered: (0..target.manifest.resources.len()).collect(),
                     },
-                    None => Share { grant: *grant, publish: document.publish, manifest: manifest.clone(), lane: document.lane, covered: selection.permitted },
+                    None => Share { grant: *grant, publish: document.publish, manifest: manifest.clone(), covered: selection.permitted },
                 };
                 shares.push(share);
             }
@@ -408,7 +468,7 @@ impl Core {
                     let blob = share.manifest.blob.to_string();
                     let scope = Scope::Document { id: &blob, compartment: share.manifest.compartment, resources: &share.manifest.resources };
                     let Ok(permit) = decide_scope(&open.terms, &request, scope) else {
-                        tracing::warn!(lane = share.lane.short(), "a document is not covered after all");
+                        tracing::warn!(document = share.manifest.blob.short(), "a document is not covered after all");
                         continue;
                     };
                     let Some(key) = keys.get(&place) else { continue };
@@ -436,7 +496,7 @@ impl Core {
             for (lane, purpose) in &view.lanes {
                 let crate::view::Purpose::Circle(party) = purpose else { continue };
                 let live = ledger.lane(lane).grants.values().any(|grant| grant.is_live(now));
-                let fresh = self.replica.checkpoints.get(&(*id, *lane)).is_some_and(|held| now - held.time < CHECKPOINT_AGE);
+                let fresh = self.replica.checkpoints.get(&(*id, *lane)).is_some_and(|held| (0..CHECKPOINT_AGE).contains(&(now - held.time)));
                 if live && !fresh {
                     let lanes = lanes_for(ledger, &Peer::Party(*party), now, Some(now));
                     due.push((*lane, lanes.keys().flat_map(|lane| ledger.heads(lane)).collect()));
@@ -448,7 +508,7 @@ impl Core {
             let signed = Signed::sign(checkpoint, &self.keys.signing);
             self.vault.put(Table::Checkpoints, &[&id.as_bytes()[..], lane.as_bytes()].concat(), signed.as_bytes()).map_err(ApiError::failed)?;
             let sessions: Vec<u64> = self.sessions.met().map(|(id, _, _)| id).collect();
-            self.replica.hear(signed.clone());
+            self.replica.hear(signed.clone(), now);
             for session in sessions {
                 self.event(session, Event::Checkpoint(signed.clone()));
             }
@@ -460,18 +520,18 @@ impl Core {
 /// The manifest that a document deserves: its author's labels are united with those that its content calls for, and the more restrictive decides where it is filed. None if the
 /// content is not what the manifest lists.
 fn relabel(mut manifest: Manifest, content: &[u8]) -> Option<Manifest> {
-    let resources = read_bundle(content).ok()?;
-    let same = resources.len() == manifest.resources.len() && resources.iter().zip(&manifest.resources).all(|(bytes, facts)| facts.hash == *blake3::hash(bytes).as_bytes());
-    if !same {
-        return None;
-    }
+    listed(&manifest, content)?;
     let derived = import([Input::new("document", content.to_vec())]).ok()?;
     let derived: BTreeMap<[u8; 32], ResourceFacts> = derived.drafts.into_iter().flat_map(|draft| draft.resources).map(|resource| (resource.facts.hash, resource.facts)).collect();
     let mut highest = Sensitivity::General;
     for facts in &mut manifest.resources {
         let Some(found) = derived.get(&facts.hash) else { return None };
         let mut facts_now = found.clone();
-        facts_now.category = facts.category;
+        facts_now.category = if facts.is_supporting() { facts.category } else { found.category };
+        // What was known of it where it came from, and cannot be seen in the document alone.
+        facts_now.id.clone_from(&facts.id);
+        facts_now.source.clone_from(&facts.source);
+        facts_now.labels = unite_labels(&facts.labels, &found.labels);
         facts_now.sensitivities.extend(facts.sensitivities.iter().copied());
         if facts_now.sensitivities.len() > 1 {
             facts_now.sensitivities.remove(&Sensitivity::General);
@@ -488,10 +548,41 @@ fn relabel(mut manifest: Manifest, content: &[u8]) -> Option<Manifest> {
     Some(manifest)
 }
 
+/// The resources of a document, if they are those that its manifest lists.
+fn listed(manifest: &Manifest, content: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let resources = read_bundle(content).ok()?;
+    let same = resources.len() == manifest.resources.len() && resources.iter().zip(&manifest.resources).all(|(bytes, facts)| facts.hash == *blake3::hash(bytes).as_bytes());
+    same.then_some(resources)
+}
+
+/// All labels of both, with the higher confidentiality.
+fn unite_labels(a: &[Coding], b: &[Coding]) -> Vec<Coding> {
+    const CONFIDENTIALITY: [&str; 6] = ["U", "L", "M", "N", "R", "V"];
+    let rank = |label: &Coding| (label.system == chartmesh_consent::CONFIDENTIALITY).then(|| CONFIDENTIALITY.iter().position(|code| *code == label.code)).flatten();
+    let all = || a.iter().chain(b);
+    let highest = all().filter(|label| rank(label).is_some()).max_by_key(|label| rank(label));
+    let others: BTreeSet<&Coding> = all().filter(|label| rank(label).is_none()).collect();
+    highest.into_iter().chain(others).cloned().collect()
+}
+
 /// A party's request to read, for the purpose that its terms name first.
 pub(crate) fn read_request(id: &LedgerId, party: &str, terms: &chartmesh_consent::Terms, now: i64) -> Request {
     let purpose = terms.purposes().into_iter().next().unwrap_or_else(|| chartmesh_consent::purpose::act_reason(chartmesh_consent::purpose::TREAT));
     Request::read(id.to_string(), party, purpose, now)
+}
+
+/// Whether every writer may write there: in the inbox, and in general compartments, whose existence tells nothing. Whoever reads a compartment whole may write there too; all else goes
+/// through the inbox, so that a writer never learns which sensitive compartments a patient has.
+fn is_open_to_writers(compartment: &Compartment) -> bool {
+    match compartment {
+        Compartment::Inbox => true,
+        Compartment::Clinical { sensitivity, .. } => *sensitivity == Sensitivity::General,
+    }
+}
+
+/// The compartments that a grant to write needs.
+pub(crate) fn open_to_writers() -> impl Iterator<Item = Compartment> {
+    Compartment::all().into_iter().filter(is_open_to_writers)
 }
 
 /// The notices that go with what terms disclose.

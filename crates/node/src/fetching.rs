@@ -11,7 +11,7 @@ use chartmesh_vault::Batch;
 
 use crate::{
     api::ApiError,
-    net::{Net, Route},
+    net::{Blobs, Net, Route},
     node::Node,
     session::Missing,
 };
@@ -62,27 +62,37 @@ impl Node {
     }
 
     async fn fetch_group(&self, net: &Net, sources: &[Route], missing: Vec<Missing>) -> Result<bool, ApiError> {
-        // Bytes that are here under no Publish were not given for this one: they are fetched anew, or somebody could name what it has never had.
-        let mut here = Vec::new();
+        // Bytes that are here already were not given for this Publish: whoever names them must show that it has them, or a hash would be a capability.
+        let mut fresh = Vec::new();
+        let mut held = Vec::new();
         for one in &missing {
-            if self.0.blobs.has(&one.blob).await {
-                here.push(one.blob);
-            }
+            if self.0.blobs.has(&one.blob).await { held.push(*one) } else { fresh.push(*one) }
         }
-        let unclaimed: Vec<BlobHash> = self.with(|core| {
-            let claimed = |blob: &BlobHash| core.delivered.iter().any(|(_, delivered)| delivered == blob);
-            here.iter().filter(|blob| !claimed(blob)).copied().collect()
-        });
-        let taken: BTreeSet<BlobHash> = here.iter().filter(|blob| !unclaimed.contains(blob)).copied().collect();
-        if !unclaimed.is_empty() {
-            self.0.blobs.delete(&unclaimed).await.map_err(ApiError::failed)?;
+        let mut left = false;
+        if !fresh.is_empty() {
+            left |= self.fetch_into(net, &self.0.blobs, sources, fresh).await?;
         }
-        let missing: Vec<Missing> = missing.into_iter().filter(|one| !taken.contains(&one.blob)).collect();
-        let wanted: Vec<(BlobHash, u64)> = missing.iter().map(|one| (one.blob, one.length)).collect();
-        if wanted.is_empty() {
-            return Ok(false);
+        if !held.is_empty() {
+            let directory = self.0.home.path().join("proof");
+            let _ = std::fs::remove_dir_all(&directory);
+            let scratch = Blobs::open(&directory).await.map_err(ApiError::failed)?;
+            let proved = self.fetch_into(net, &scratch, sources, held).await;
+            scratch.shutdown().await.map_err(ApiError::failed)?;
+            let _ = std::fs::remove_dir_all(&directory);
+            left |= proved?;
         }
-        let report = net.fetch(&wanted, sources).await;
+        Ok(left)
+    }
+
+    async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Route], missing: Vec<Missing>) -> Result<bool, ApiError> {
+        // One hash with two lengths is two claims: one of them is asked for at a time.
+        let mut asked: BTreeMap<BlobHash, u64> = BTreeMap::new();
+        for one in &missing {
+            asked.entry(one.blob).or_insert(one.length);
+        }
+        let missing: Vec<Missing> = missing.into_iter().filter(|one| asked.get(&one.blob) == Some(&one.length)).collect();
+        let wanted: Vec<(BlobHash, u64)> = asked.into_iter().collect();
+        let report = net.fetch_into(into, &wanted, sources).await;
         let got: BTreeSet<BlobHash> = report.got.into_iter().collect();
         let delivered: Vec<(EntryHash, BlobHash)> = missing.iter().filter(|one| got.contains(&one.blob)).map(|one| (one.publish, one.blob)).collect();
         let failed = missing.len() - delivered.len();

@@ -11,7 +11,7 @@ use serde_bytes::ByteBuf;
 use crate::{
     api::{ApiError, GrantInfo, TermsInput},
     core::Core,
-    duties::store_keys,
+    duties::{open_to_writers, store_keys},
     manifest::Manifest,
     node::Node,
     write::{Parts, Writer, seal_body},
@@ -87,16 +87,17 @@ impl Core {
         }
         let (party, name, card_hash, kind) = (peer.party(), peer.name().to_owned(), peer.card.profile.hash(), peer.card.profile.kind);
         let endpoint = peer.card.contact.endpoints.first().copied();
+        let card = peer.card.as_bytes().to_vec();
         if terms.custodian && kind != Kind::Custodian {
             return Err(ApiError::usage(format_args!("{name} is a {kind}, not a custodian")).advise("--custodian is for nodes made with `chartmesh init custodian`"));
         }
         if terms.write {
-            self.ensure_catalogs(&id, [Compartment::Inbox])?;
+            self.ensure_catalogs(&id, open_to_writers())?;
         }
         let grant = GrantId::random();
         let mut writer = Writer::new(self, id)?;
         let (circle, recipient) = circle(&mut writer, &id, &party)?;
-        let body = GrantBody { terms: ByteBuf::from(to_canonical(terms)), party_name: name, purpose: terms.describe().join(" ") };
+        let body = GrantBody { terms: ByteBuf::from(to_canonical(terms)), party_name: name, purpose: terms.describe().join(" "), card: Some(ByteBuf::from(card)) };
         let body = seal_body(&body, &recipient)?;
         writer.entry(circle, Action::Grant { id: grant, party, until: terms.expires, max_age: DEFAULT_MAX_AGE }, Parts::body(body))?;
         if terms.custodian {

@@ -105,7 +105,7 @@ impl Core {
         let known: BTreeSet<_> = view
             .documents(ledger)
             .into_iter()
-            .filter(|document| owner && document.state.void.is_none() && document.manifest.extract_of.is_none())
+            .filter(|document| owner && document.party.is_none() && !document.quarantined && document.manifest.extract_of.is_none() && self.delivered.contains(&(document.publish, document.blob())))
             .flat_map(|document| document.manifest.resources.iter().map(move |facts| (document.manifest.compartment, facts.key(), facts.hash)))
             .collect();
         let mut unchanged = BTreeSet::new();

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Manifest {
     /// BLAKE3 of the ciphertext.
     pub(crate) blob: BlobHash,
+    /// Length of the ciphertext in bytes.
+    pub(crate) length: u64,
+    /// Who sealed it and signs the Publish.
+    pub(crate) publisher: AuthorKey,
     /// Length of the content in bytes; decompression stops there.
     pub(crate) content_length: u64,
     /// Which compartment its author meant it for; in the inbox, where a device will file it.

@@ -1,6 +1,7 @@
 //! A node: the core behind its lock, the blob store, and the network while it runs.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -57,8 +58,10 @@ impl Node {
     /// Opens the home of a node; nobody else may have it open.
     pub async fn open(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Self, ApiError> {
         let vault = open_vault(home, passphrase)?;
-        let core = Core::load(vault)?;
+        let mut core = Core::load(vault)?;
         let blobs = Blobs::open(&home.blobs()).await.map_err(ApiError::failed)?;
+        let here: BTreeSet<BlobHash> = blobs.list().await.map_err(ApiError::failed)?.into_iter().collect();
+        core.forget(|blob| !here.contains(blob))?;
         let signals = core.sessions.signals.clone();
         Ok(Self(Arc::new(Inner {
             home: home.clone(),

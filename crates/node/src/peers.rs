@@ -98,11 +98,12 @@ impl Peers {
         self.0.get(party)
     }
 
-    /// The contact that a user means: by alias, name, party key or card hash.
+    /// The contact that a user means: by alias, name, party key or card hash. Only those that the user has added: anybody may call itself by any name.
     pub(crate) fn find(&self, word: &str) -> Result<&Peer, ApiError> {
-        let mut found: Vec<&Peer> = self.0.values().filter(|peer| peer.alias == word).collect();
+        let added = || self.0.values().filter(|peer| peer.added);
+        let mut found: Vec<&Peer> = added().filter(|peer| peer.alias == word).collect();
         if found.is_empty() {
-            found = self.0.values().filter(|peer| peer.name() == word || peer.party().to_string() == word || peer.card.profile.hash().to_string() == word).collect();
+            found = added().filter(|peer| peer.name() == word || peer.party().to_string() == word || peer.card.profile.hash().to_string() == word).collect();
         }
         match found.as_slice() {
             [peer] => Ok(peer),
@@ -115,7 +116,8 @@ impl Peers {
     pub(crate) fn meet(&mut self, card: Verified<Card>, added: bool, alias: Option<&str>, vault: &Vault) -> Result<Met, ApiError> {
         let party = card.profile.party;
         let alias = match (self.0.get(&party), alias) {
-            (Some(known), None) => known.alias.clone(),
+            (Some(known), None) if known.added || !added => known.alias.clone(),
+            (None, _) if !added => String::new(),
             (_, wish) => self.free_alias(wish, &card.profile.name, &party)?,
         };
         let met = match self.0.get_mut(&party) {
@@ -162,7 +164,7 @@ impl Peers {
     }
 
     fn free_alias(&self, wish: Option<&str>, name: &str, party: &PartyKey) -> Result<String, ApiError> {
-        let taken = |alias: &str| self.0.values().any(|peer| peer.alias == alias && peer.party() != *party);
+        let taken = |alias: &str| self.0.values().any(|peer| peer.added && peer.alias == alias && peer.party() != *party);
         if let Some(wish) = wish {
             let plain = !wish.is_empty() && wish.len() <= 64 && wish.chars().all(|c| c.is_alphanumeric() || "-_.@".contains(c));
             return match (plain, taken(wish)) {

@@ -83,15 +83,25 @@ impl Publisher {
         };
         let header = Header { ledger: self.ledger, compartment: place.compartment.to_string(), publisher: self.author(), origin };
         let document = seal_document(&content, &header, &place.recipient, LEVEL).map_err(ApiError::failed)?;
-        let manifest = Manifest { blob: document.hash, content_length: document.content_length, compartment, author, author_name, time, resources, extract_of };
-        Ok(Sealed { place, length: document.bytes.len() as u64, bytes: document.bytes, manifest })
+        let manifest = Manifest {
+            blob: document.hash,
+            length: document.bytes.len() as u64,
+            publisher: self.author(),
+            content_length: document.content_length,
+            compartment,
+            author,
+            author_name,
+            time,
+            resources,
+            extract_of,
+        };
+        Ok(Sealed { place, bytes: document.bytes, manifest })
     }
 }
 
 /// A sealed document, not yet on disk.
 struct Sealed {
     place: Place,
-    length: u64,
     bytes: Vec<u8>,
     manifest: Manifest,
 }
@@ -120,7 +130,6 @@ fn seal_all(publisher: &Publisher, outgoing: Vec<Outgoing>) -> Result<Vec<Sealed
 /// A document that is sealed and on disk.
 pub(crate) struct Stored {
     place: Place,
-    length: u64,
     manifest: Manifest,
 }
 
@@ -150,7 +159,7 @@ impl Node {
         let mut stored = Vec::with_capacity(sealed.len());
         for one in sealed {
             bytes.push(one.bytes);
-            stored.push(Stored { place: one.place, length: one.length, manifest: one.manifest });
+            stored.push(Stored { place: one.place, manifest: one.manifest });
         }
         self.0.blobs.put_many(bytes).await.map_err(ApiError::failed)?;
         Ok(stored)
@@ -168,13 +177,13 @@ pub(crate) fn publish(writer: &mut Writer<'_>, stored: Vec<Stored>) -> Result<Ve
         let mut documents = documents.into_iter().peekable();
         while let Some(first) = documents.next() {
             let place = first.place.clone();
-            let mut blobs = vec![Blob { hash: first.manifest.blob, length: first.length }];
+            let mut blobs = vec![Blob { hash: first.manifest.blob, length: first.manifest.length }];
             let mut manifests = vec![ByteBuf::from(to_canonical(&first.manifest))];
             let mut size = manifests[0].len();
             while let Some(next) = documents.next_if(|_| blobs.len() < PER_PUBLISH && size < MANIFEST_BYTES) {
                 let manifest = to_canonical(&next.manifest);
                 size += manifest.len();
-                blobs.push(Blob { hash: next.manifest.blob, length: next.length });
+                blobs.push(Blob { hash: next.manifest.blob, length: next.manifest.length });
                 manifests.push(ByteBuf::from(manifest));
             }
             let body = seal_body(&PublishBody { manifests }, &place.recipient)?;

@@ -8,7 +8,7 @@ use std::{
 use chartmesh_consent::{Terms, purpose};
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, GrantId, LedgerId};
 use chartmesh_ledger::{Action, ReceiptBody, Use};
-use chartmesh_records::{ResourceFacts, ResourceKey, Typed, read_bundle, supersedes};
+use chartmesh_records::{Coding, Compartment, ResourceFacts, ResourceKey, Typed, read_bundle, supersedes};
 use chartmesh_sealing::{Expected, FileKey, Identity, Key, OpenedDocument, open_document};
 
 use crate::{
@@ -32,6 +32,8 @@ pub(crate) struct Held<'a> {
     pub(crate) state: State,
     /// A newer version by somebody who may supersede it is held.
     pub(crate) superseded: bool,
+    /// Not in the inbox, where a party's word stands unchecked.
+    pub(crate) filed: bool,
 }
 
 /// What can be done with a resource or document.
@@ -66,9 +68,16 @@ impl Core {
     /// Every resource that is known of in a ledger, each version once: of copies, the one that is best to open.
     pub(crate) fn resources(&self, id: &LedgerId) -> Result<Vec<Held<'_>>, ApiError> {
         let (ledger, view) = self.open(id)?;
-        let mut best: BTreeMap<(AuthorKey, ResourceKey, [u8; 32]), ((State, bool, chartmesh_records::Compartment), Held<'_>)> = BTreeMap::new();
-        for document in view.documents(ledger) {
-            let state = self.state(&document);
+        let mut best: BTreeMap<(AuthorKey, ResourceKey, [u8; 32]), ((State, bool, Compartment), Held<'_>)> = BTreeMap::new();
+        let documents = view.documents(ledger);
+        let known: BTreeSet<BlobHash> = documents.iter().map(Document::blob).collect();
+        let inbox = view.catalog(&Compartment::Inbox);
+        for document in &documents {
+            // Whoever has the whole needs no part of it.
+            if document.manifest.extract_of.is_some_and(|whole| known.contains(&whole)) {
+                continue;
+            }
+            let state = self.state(document);
             for (index, facts) in document.manifest.resources.iter().enumerate() {
                 let held = Held {
                     facts,
@@ -79,6 +88,7 @@ impl Core {
                     author_name: &document.manifest.author_name,
                     state,
                     superseded: false,
+                    filed: inbox.is_none() || document.lane != inbox,
                 };
                 let rank = (state, document.manifest.extract_of.is_some(), facts.compartment());
                 match best.entry((held.author, facts.key(), facts.hash)) {
@@ -103,7 +113,7 @@ impl Core {
                 let newer = same.iter().any(|b| {
                     let (a, b) = (&all[*a], &all[*b]);
                     let may = b.author == a.author || ledger.is_device(&b.author);
-                    may && b.state == State::Readable && supersedes(b.facts, a.facts)
+                    may && b.filed && b.state == State::Readable && supersedes(b.facts, a.facts)
                 });
                 if newer {
                     old.insert(*a);
@@ -124,7 +134,7 @@ impl Core {
     }
 
     fn state(&self, document: &Document<'_>) -> State {
-        if document.state.void.is_some() {
+        if document.quarantined || self.bad.contains(&(document.publish, document.blob())) {
             State::Quarantined
         } else if self.delivered.contains(&(document.publish, document.blob())) {
             State::Readable
@@ -180,7 +190,7 @@ impl Core {
     }
 
     /// Under which grant this party reads these resources: one in force that permits them, else the latest that does, else the latest.
-    fn reading_grant(&self, id: &LedgerId, facts: &[&ResourceFacts]) -> Result<(GrantId, &Terms), ApiError> {
+    fn reading_grant(&self, id: &LedgerId, facts: &[&ResourceFacts], asked: Option<&Coding>) -> Result<(GrantId, &Terms), ApiError> {
         let (ledger, view) = self.open(id)?;
         let now = time::now();
         let own = view.grants.iter().filter(|(_, open)| open.party == self.keys.party());
@@ -188,7 +198,8 @@ impl Core {
             let request = crate::duties::read_request(id, &crate::consents::party_reference(&open.party), &open.terms, open.time);
             let permits = facts.iter().all(|facts| matches!(chartmesh_consent::decide(&open.terms, &request, facts), chartmesh_consent::Decision::Permit(_)));
             let live = ledger.lane(&open.circle).grants.get(grant).is_some_and(|state| state.is_live(now));
-            ((live && permits, permits, live, open.time), *grant, &open.terms)
+            let fits = asked.is_none_or(|asked| open.terms.purposes().iter().any(|allowed| purpose::covers(allowed, asked)));
+            ((fits, live && permits, permits, live, open.time), *grant, &open.terms)
         });
         let best = ranked.max_by_key(|(rank, grant, _)| (*rank, *grant)).map(|(_, grant, terms)| (grant, terms));
         best.ok_or_else(|| ApiError::refused("no grant of this patient to this node is known").advise("ask the patient for one, then run `chartmesh sync`"))
@@ -200,7 +211,7 @@ impl Core {
             return Ok(());
         }
         let asked = purpose_word.map(|word| purpose::parse(word).map_err(|error| ApiError::usage(format_args!("--purpose {word}: {error}")))).transpose()?;
-        let (grant, terms) = self.reading_grant(id, facts)?;
+        let (grant, terms) = self.reading_grant(id, facts, asked.as_ref())?;
         let purposes = terms.purposes();
         let purpose = match asked {
             None => purposes.into_iter().next().unwrap_or_else(|| purpose::act_reason(purpose::TREAT)),
@@ -361,29 +372,32 @@ impl Node {
     /// Opens a document and checks it against its entry.
     pub(crate) async fn open_document(&self, id: &LedgerId, publish: &EntryHash, blob: &BlobHash) -> Result<OpenedDocument, ApiError> {
         let bytes = self.blob(blob).await?;
-        let (key, length, publisher, compartment, continues) = self.with(|core| {
+        let (key, manifest, compartment, continues) = self.with(|core| {
             let (ledger, view) = core.open(id)?;
-            let documents = view.documents(ledger);
-            let document = documents.iter().find(|document| document.publish == *publish && document.blob() == *blob);
+            let document = view.document(ledger, publish, blob);
             let document = document.ok_or_else(|| ApiError::refused(format_args!("document {} cannot be opened here", blob.short())))?;
             let key = match document.key {
                 Key::Identity(identity) => OwnKey::Identity(identity.share()),
                 Key::File(file) => OwnKey::File(FileKey::new(*file.expose())),
             };
-            let compartment = match view.lanes.get(&document.lane) {
+            let compartment = match document.lane.and_then(|lane| view.lanes.get(&lane)) {
                 Some(Purpose::Catalog(compartment)) => Some(compartment.to_string()),
                 Some(Purpose::Keyring | Purpose::Circle(_)) | None => None,
             };
             let continues: Vec<LedgerId> = ledger.charter().continues.into_iter().collect();
-            Ok::<_, ApiError>((key, document.manifest.content_length, document.entry.author(), compartment, continues))
+            Ok::<_, ApiError>((key, document.manifest.clone(), compartment, continues))
         })?;
         let expected =
-            Expected { hash: *blob, content_length: length, ledger: *id, continues: &continues, compartment: compartment.as_deref(), publisher };
+            Expected { hash: *blob, content_length: manifest.content_length, ledger: *id, continues: &continues, compartment: compartment.as_deref(), publisher: manifest.publisher };
         let opened = match &key {
             OwnKey::Identity(identity) => open_document(&bytes, identity, &expected),
             OwnKey::File(file) => open_document(&bytes, file, &expected),
         };
-        opened.map_err(|error| ApiError::failed(format_args!("document {} is quarantined: {error}", blob.short())))
+        let opened = opened.map_err(|error| ApiError::failed(format_args!("document {} is quarantined: {error}", blob.short())))?;
+        if opened.origin.author != manifest.author || opened.origin.derived_from != manifest.extract_of {
+            return Err(ApiError::failed(format_args!("document {} is quarantined: its manifest names another author than signed it", blob.short())));
+        }
+        Ok(opened)
     }
 }
 

@@ -61,11 +61,14 @@ pub(crate) async fn recover(
     drop(create_vault(home, &secrets, passphrase)?);
     let node = Node::open(home, passphrase).await?;
     let result = run(&node, words, &route, card, name, secrets, passphrase, deadline).await;
+    let result = result.map_err(|error| (error, node.with(|core| core.own_ledger().is_ok())));
     let stopped = node.stop().await;
     drop(node);
     match result {
         Ok(recovered) => stopped.map(|()| recovered),
-        Err(error) => {
+        // From the new charter on this is the patient's only device: it stays.
+        Err((error, true)) => Err(error.advise("this home is the patient's device now; run `chartmesh sync` to finish")),
+        Err((error, false)) => {
             undo(home, was_there);
             Err(error)
         }
@@ -193,6 +196,7 @@ fn take_over(core: &mut Core, id: LedgerId, words: &RecoveryWords, name: Option<
     if let Some(patient) = &mut secrets.patient {
         patient.keyring = seed();
     }
+    contacts(core, &id)?;
     let unlock = passphrase.map_or(Unlock::None, |passphrase| Unlock::Passphrase(passphrase));
     core.vault.replace_secrets(secrets.to_vault(), unlock, WORK_FACTOR).map_err(ApiError::failed)?;
     core.keys = Keys::from_secrets(&secrets);
@@ -232,6 +236,16 @@ fn take_over(core: &mut Core, id: LedgerId, words: &RecoveryWords, name: Option<
     Ok(suspended)
 }
 
+/// Takes the cards of all parties over from the grants, so that this device can reach them.
+fn contacts(core: &mut Core, id: &LedgerId) -> Result<(), ApiError> {
+    let (_, view) = core.open(id)?;
+    let cards: Vec<_> = view.grants.values().filter_map(|grant| grant.card.clone()?.verify().ok()).collect();
+    for card in cards {
+        core.peers.meet(card, true, None, &core.vault)?;
+    }
+    Ok(())
+}
+
 /// The newest keyring that the words open.
 fn find_keyring(core: &Core, id: &LedgerId, words: &RecoveryWords) -> Result<KeyringKey, ApiError> {
     let ledger = core.ledger(id)?;
@@ -242,17 +256,26 @@ fn find_keyring(core: &Core, id: &LedgerId, words: &RecoveryWords) -> Result<Key
         let body = open(entry.body.as_ref()?, &recovery).ok()?;
         decode::<KeyBody>(&body).ok()?.keyring
     });
-    let current = keyrings.filter(|keyring| Identity::from_seed(keyring.identity.expose()).recipient() == wanted).last();
-    current.ok_or_else(|| ApiError::failed("the keyring could not be opened with these words").advise("check the words; another custodian may have a newer copy"))
+    // The one in force, unless whoever had the lost device replaced it: then the newest that the words open.
+    let mut found = None;
+    for keyring in keyrings {
+        let in_force = |keyring: &KeyringKey| Identity::from_seed(keyring.identity.expose()).recipient() == wanted;
+        if !found.as_ref().is_some_and(in_force) || in_force(&keyring) {
+            found = Some(keyring);
+        }
+    }
+    found.ok_or_else(|| ApiError::failed("the keyring could not be opened with these words").advise("check the words; another custodian may have a newer copy"))
 }
 
-/// Every lane and epoch identity that can be read.
+/// Every lane and epoch identity that can be read, and a new one for each circle.
 fn held_keys(core: &Core, id: &LedgerId) -> Result<Vec<LaneKey>, ApiError> {
     let (ledger, view) = core.open(id)?;
     let mut keys = Vec::new();
     for (lane, purpose) in &view.lanes {
-        if let (Purpose::Circle(party), Some(identity)) = (purpose, view.circle_identity(lane)) {
-            keys.push(LaneKey { lane: *lane, epoch: None, purpose: party.to_string(), identity: Seed::new(*identity.expose_seed()) });
+        if let Purpose::Circle(party) = purpose {
+            // The lost device knows those that were: a new one comes last, and is sealed to from now on.
+            let old = view.circle_identities(lane).map(|identity| Seed::new(*identity.expose_seed()));
+            keys.extend(old.chain([seed()]).map(|identity| LaneKey { lane: *lane, epoch: None, purpose: party.to_string(), identity }));
         }
     }
     for (epoch, identity) in &view.epochs {

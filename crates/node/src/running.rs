@@ -24,6 +24,8 @@ use crate::{
 
 /// Links that may wait to be taken.
 const WAITING_LINKS: usize = 16;
+/// Frames that may wait for a peer to read; more than the exchange ever has under way.
+const WAITING_FRAMES: usize = 4096;
 /// How long a call may take.
 pub(crate) const CALL_WAIT: Duration = Duration::from_secs(5);
 /// How long the end waits for what sessions still have to say.
@@ -96,7 +98,7 @@ impl Node {
         let side = if link.initiator() { Side::Initiator } else { Side::Responder };
         let remote = link.remote();
         let (sender, receiver) = link.split();
-        let (outbox, queue) = mpsc::unbounded_channel();
+        let (outbox, queue) = mpsc::channel(WAITING_FRAMES);
         let nonce = *SigningSecret::generate().expose_seed();
         let id = self.with(|core| core.attach(side, remote, nonce, outbox, claim));
         let writing = self.0.writing.clone();
@@ -153,7 +155,7 @@ async fn accept(node: Node, mut incoming: mpsc::Receiver<Link>) {
     }
 }
 
-async fn write(mut sender: LinkSender, mut queue: mpsc::UnboundedReceiver<Out>) {
+async fn write(mut sender: LinkSender, mut queue: mpsc::Receiver<Out>) {
     while let Some(out) = queue.recv().await {
         match out {
             Out::Frame(frame) => {

@@ -31,7 +31,7 @@ pub(crate) enum Out {
 /// A session and the link it speaks through.
 pub(crate) struct Slot {
     session: Session,
-    outbox: mpsc::UnboundedSender<Out>,
+    outbox: mpsc::Sender<Out>,
     pub(crate) settled: bool,
     told_pending: Option<u64>,
     /// Signs a claim when challenged: recovery.
@@ -86,6 +86,13 @@ impl Sessions {
         self.slots.get(&id)
     }
 
+    /// Drops every session without a further word.
+    pub(crate) fn drop_all(&mut self) {
+        self.slots.clear();
+        self.waiting.clear();
+        self.signals.sessions.notify_waiters();
+    }
+
     /// Whether a session with this endpoint is up.
     pub(crate) fn is_up(&self, endpoint: &EndpointKey) -> bool {
         self.slots.values().any(|slot| slot.session.remote() == *endpoint)
@@ -127,10 +134,13 @@ impl Core {
         side: Side,
         remote: EndpointKey,
         nonce: [u8; 32],
-        outbox: mpsc::UnboundedSender<Out>,
+        outbox: mpsc::Sender<Out>,
         claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
     ) -> u64 {
         let options = Options { claim: claim.is_some() };
+        if self.is_broken() {
+            let _ = outbox.try_send(Out::Close("this node has stopped".to_owned()));
+        }
         let mut session = Session::new(side, remote, nonce, options);
         let effects = session.start(&self.replica, time::now());
         let id = self.sessions.next;
@@ -143,6 +153,9 @@ impl Core {
 
     /// Tells a session what happened and carries out what it asks for. What comes up meanwhile waits its turn: a session's effects are carried out whole and in order.
     pub(crate) fn event(&mut self, id: u64, event: Event) {
+        if self.is_broken() {
+            return;
+        }
         self.sessions.waiting.push_back((id, event));
         if std::mem::replace(&mut self.sessions.busy, true) {
             return;
@@ -190,13 +203,17 @@ impl Core {
                 return;
             }
         }
-        let settled = self.sessions.slots.get(&id).filter(|slot| slot.settled);
-        let Some(slot) = settled else { return };
-        let arrived = slot.peer().filter(|_| slot.invited).map(|card| card.profile.party);
-        if let (Some(party), Some(patient)) = (arrived, &self.keys.patient)
+        let Some(slot) = self.sessions.slots.get(&id) else { return };
+        let settled = slot.settled;
+        if let (Some(patient), true) = (&self.keys.patient, slot.invited)
+            && slot.session.named(&patient.ledger)
+            && let Some(party) = slot.peer().map(|card| card.profile.party)
             && let Err(error) = self.arrive(patient.ledger, party)
         {
             tracing::warn!(%error, "an arrival could not be noted");
+        }
+        if !settled {
+            return;
         }
         self.sessions.signals.sessions.notify_waiters();
     }
@@ -204,8 +221,11 @@ impl Core {
     fn carry_out_one(&mut self, id: u64, effect: Effect) -> Result<(), ApiError> {
         match effect {
             Effect::Send(frame) => {
-                if let Some(slot) = self.sessions.slots.get(&id) {
-                    let _ = slot.outbox.send(Out::Frame(frame));
+                let full = self.sessions.slots.get(&id).is_some_and(|slot| slot.outbox.try_send(Out::Frame(frame)).is_err());
+                if full {
+                    // It does not read what it asks for.
+                    self.sessions.slots.remove(&id);
+                    self.sessions.signals.sessions.notify_waiters();
                 }
             }
             Effect::Peer(card) => self.meet(id, card)?,
@@ -283,7 +303,7 @@ impl Core {
     /// Ends a session from this side.
     pub(crate) fn hang_up(&mut self, id: u64, reason: &str) {
         if let Some(slot) = self.sessions.slots.remove(&id) {
-            let _ = slot.outbox.send(Out::Close(reason.to_owned()));
+            let _ = slot.outbox.try_send(Out::Close(reason.to_owned()));
             self.sessions.ended.insert(slot.session.remote(), if reason.is_empty() { "done".to_owned() } else { reason.to_owned() });
         }
         self.sessions.signals.sessions.notify_waiters();
@@ -387,7 +407,7 @@ impl Core {
     /// What a peer is to a ledger, at its session's word where it claimed it with a root.
     fn standing(&self, slot: &Slot, ledger: &LedgerId) -> Peer {
         let Some(card) = slot.peer() else { return Peer::Stranger };
-        if slot.session.claimed(ledger) {
+        if slot.session.claimed(&self.replica, ledger) {
             return Peer::Device(card.profile.party.into());
         }
         self.replica.standing(*ledger, &card.profile.party, &slot.remote())
@@ -430,20 +450,17 @@ impl Core {
                     }
                 }
             } else if let Some(view) = self.views.get(id) {
-                missing.extend(view.documents(ledger).into_iter().filter_map(|document| {
-                    let listed = document.state.documents.iter().find(|blob| blob.hash == document.blob())?;
-                    let own = document.entry.author() == self.keys.author();
-                    (!own).then_some(Missing { ledger: *id, publish: document.publish, blob: listed.hash, length: listed.length, author: document.state.party })
+                missing.extend(view.documents(ledger).into_iter().filter(|document| document.manifest.publisher != self.keys.author()).map(|document| Missing {
+                    ledger: *id,
+                    publish: document.publish,
+                    blob: document.blob(),
+                    length: document.manifest.length,
+                    author: document.party,
                 }));
             }
         }
-        missing.retain(|one| !self.delivered.contains(&(one.publish, one.blob)) && !self.is_taken(one));
+        missing.retain(|one| !self.delivered.contains(&(one.publish, one.blob)));
         missing
-    }
-
-    /// Whether the blob was delivered under another Publish: ciphertexts are random, so this one names somebody else's document and must give nobody access to it.
-    fn is_taken(&self, one: &Missing) -> bool {
-        self.replica.ledgers.values().flat_map(|ledger| ledger.publishes(&one.blob)).any(|(_, publish)| *publish != one.publish && self.delivered.contains(&(*publish, one.blob)))
     }
 
     /// Where a missing document may be fetched: devices and custodians of its ledger, and for those also its author.

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_consent::Terms;
-use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, PartyKey, from_canonical};
+use chartmesh_identity::{BlobHash, Card, EntryHash, GrantId, LaneId, PartyKey, Signed, from_canonical};
 use chartmesh_ledger::{
-    Action, Entry, EnvelopeBody, EpochBody, GrantBody, KeyBody, LaneKey, Ledger, PublishBody, PublishState, ReceiptBody, decode,
+    Action, Entry, EnvelopeBody, EpochBody, GrantBody, KeyBody, LaneKey, Ledger, PublishBody, ReceiptBody, decode,
 };
 use chartmesh_records::Compartment;
 use chartmesh_sealing::{FileKey, Identity, Key, open};
@@ -30,6 +30,7 @@ pub(crate) struct OpenGrant {
     pub(crate) terms: Terms,
     pub(crate) party: PartyKey,
     pub(crate) party_name: String,
+    pub(crate) card: Option<Signed<Card>>,
     pub(crate) circle: LaneId,
     /// Unix seconds by the granting device's clock.
     pub(crate) time: i64,
@@ -44,11 +45,16 @@ pub(crate) struct WriteAccess {
 
 /// A document of which the manifest could be read.
 pub(crate) struct Document<'a> {
-    pub(crate) lane: LaneId,
+    /// Its catalog; none for a party that has the document's file key alone and so sees no catalog.
+    pub(crate) lane: Option<LaneId>,
     pub(crate) publish: EntryHash,
     pub(crate) manifest: &'a Manifest,
-    pub(crate) state: &'a PublishState,
-    pub(crate) entry: &'a Entry,
+    /// The party that published it; none for a device, or where that is not known.
+    pub(crate) party: Option<PartyKey>,
+    /// Published without authority, or by somebody who claims another's work: never shown as good.
+    pub(crate) quarantined: bool,
+    /// Sealed to an epoch that is not the usable one.
+    pub(crate) stale: bool,
     pub(crate) key: Key<'a>,
 }
 
@@ -64,7 +70,8 @@ impl Document<'_> {
 pub(crate) struct View {
     keyring: Option<Identity>,
     pub(crate) lanes: BTreeMap<LaneId, Purpose>,
-    circles: BTreeMap<LaneId, Identity>,
+    /// The identities of each circle, the newest last: it is the one to seal to.
+    circles: BTreeMap<LaneId, Vec<Identity>>,
     pub(crate) epochs: BTreeMap<EntryHash, Identity>,
     pub(crate) grants: BTreeMap<GrantId, OpenGrant>,
     pub(crate) writes: BTreeMap<LaneId, Vec<WriteAccess>>,
@@ -82,9 +89,9 @@ impl View {
         Self { keyring: Some(keyring), lanes, ..Self::default() }
     }
 
-    /// Of a party that was handed the identity of its circle.
-    pub(crate) fn party(party: PartyKey, circle: LaneId, identity: Identity) -> Self {
-        Self { lanes: BTreeMap::from([(circle, Purpose::Circle(party))]), circles: BTreeMap::from([(circle, identity)]), ..Self::default() }
+    /// Of a party that was handed the identities of its circle, the newest last.
+    pub(crate) fn party(party: PartyKey, circle: LaneId, identities: Vec<Identity>) -> Self {
+        Self { lanes: BTreeMap::from([(circle, Purpose::Circle(party))]), circles: BTreeMap::from([(circle, identities)]), ..Self::default() }
     }
 
     /// Opens what can be opened of these entries and, with what comes to light, of those that had to wait.
@@ -106,14 +113,19 @@ impl View {
     /// The circle of a party, if its identity is known.
     pub(crate) fn circle(&self, party: &PartyKey) -> Option<(LaneId, &Identity)> {
         self.lanes.iter().find_map(|(lane, purpose)| match purpose {
-            Purpose::Circle(of) if of == party => Some((*lane, self.circles.get(lane)?)),
+            Purpose::Circle(of) if of == party => Some((*lane, self.circle_identity(lane)?)),
             _ => None,
         })
     }
 
-    /// The identity of a lane that is a circle.
+    /// The identity that a circle is sealed to.
     pub(crate) fn circle_identity(&self, lane: &LaneId) -> Option<&Identity> {
-        self.circles.get(lane)
+        self.circles.get(lane)?.last()
+    }
+
+    /// All identities that a circle has had, the newest last.
+    pub(crate) fn circle_identities(&self, lane: &LaneId) -> impl Iterator<Item = &Identity> {
+        self.circles.get(lane).into_iter().flatten()
     }
 
     /// The catalog of a compartment, if there is one.
@@ -129,25 +141,33 @@ impl View {
         })
     }
 
-    /// Every document whose manifest is known and that is not withdrawn; those of void Publishes too.
+    /// Every document whose manifest is known and that is not withdrawn; quarantined ones too.
     pub(crate) fn documents<'a>(&'a self, ledger: &'a Ledger) -> Vec<Document<'a>> {
-        let whole = self.manifests.iter().map(|(place, manifest)| (place, manifest, None));
-        let single = self.files.iter().filter(|(place, _)| !self.manifests.contains_key(place)).map(|(place, (key, manifest))| (place, manifest, Some(key)));
-        whole.chain(single).filter_map(|(place, manifest, file)| self.document(ledger, place, manifest, file)).collect()
+        let single = self.files.keys().filter(|place| !self.manifests.contains_key(place));
+        self.manifests.keys().chain(single).filter_map(|(publish, blob)| self.document(ledger, publish, blob)).collect()
     }
 
-    fn document<'a>(&'a self, ledger: &'a Ledger, (publish, blob): &(EntryHash, BlobHash), manifest: &'a Manifest, file: Option<&'a FileKey>) -> Option<Document<'a>> {
-        let entry = ledger.get(publish)?;
+    /// One document.
+    pub(crate) fn document<'a>(&'a self, ledger: &'a Ledger, publish: &EntryHash, blob: &BlobHash) -> Option<Document<'a>> {
+        let place = (*publish, *blob);
+        let file = self.files.get(&place);
+        let Some(entry) = ledger.get(publish) else {
+            let (key, manifest) = file?;
+            return Some(Document { lane: None, publish: *publish, manifest, party: None, quarantined: false, stale: false, key: Key::File(key) });
+        };
         let lane = entry.header.lane;
         let state = ledger.lane(&lane).publishes.get(publish)?;
         if state.withdrawn.contains_key(blob) || !state.documents.iter().any(|listed| listed.hash == *blob) {
             return None;
         }
-        let key = match file {
-            Some(file) => Key::File(file),
-            None => Key::Identity(self.epochs.get(&entry.header.epoch?)?),
+        let (manifest, key) = match (self.manifests.get(&place), file) {
+            (Some(manifest), _) => (manifest, Key::Identity(self.epochs.get(&entry.header.epoch?)?)),
+            (None, Some((key, manifest))) => (manifest, Key::File(key)),
+            (None, None) => return None,
         };
-        Some(Document { lane, publish: *publish, manifest, state, entry, key })
+        // A device may carry on what others wrote; anybody else speaks for itself alone.
+        let honest = manifest.publisher == entry.author() && (ledger.is_device(&entry.author()) || manifest.author == entry.author());
+        Some(Document { lane: Some(lane), publish: *publish, manifest, party: state.party, quarantined: state.void.is_some() || !honest, stale: state.stale, key })
     }
 
     /// Whether the entry needs no further look.
@@ -166,7 +186,8 @@ impl View {
             }
             Action::Grant { id, party, .. } => self.in_circle(lane, body, |view, body: GrantBody| {
                 let Ok(terms) = from_canonical::<Terms>(&body.terms) else { return };
-                let grant = OpenGrant { terms, party: *party, party_name: body.party_name, circle: lane, time: entry.header.time };
+                let card = body.card.map(|card| Signed::from_bytes(card.into_vec()));
+                let grant = OpenGrant { terms, party: *party, party_name: body.party_name, card, circle: lane, time: entry.header.time };
                 if by_device {
                     view.grants.entry(*id).or_insert(grant);
                 }
@@ -201,10 +222,9 @@ impl View {
     }
 
     fn in_circle<T: serde::de::DeserializeOwned>(&mut self, lane: LaneId, body: &[u8], then: impl FnOnce(&mut Self, T)) -> bool {
-        let Some(identity) = self.circles.get(&lane) else { return false };
-        if let Some(body) = opened(body, identity) {
-            then(self, body);
-        }
+        let Some(identities) = self.circles.get(&lane) else { return false };
+        let Some(body) = identities.iter().rev().find_map(|identity| opened(body, identity)) else { return false };
+        then(self, body);
         true
     }
 
@@ -221,7 +241,9 @@ impl View {
             None => {
                 if let Ok(party) = key.purpose.parse() {
                     self.lanes.insert(key.lane, Purpose::Circle(party));
-                    self.circles.insert(key.lane, identity);
+                    let known = self.circles.entry(key.lane).or_default();
+                    known.retain(|one| one.recipient() != identity.recipient());
+                    known.push(identity);
                 }
             }
         }

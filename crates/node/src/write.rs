@@ -3,7 +3,7 @@
 use chartmesh_identity::{Certificate, EntryHash, LaneId, LedgerId, Signed, SigningSecret, Verified};
 use chartmesh_ledger::{Action, Charter, Entry, EntryHeader, SUITE, Use, encode};
 use chartmesh_sealing::seal;
-use chartmesh_vault::Batch;
+use chartmesh_vault::{Batch, VaultError};
 use serde::Serialize;
 
 use crate::{api::ApiError, core::Core, time};
@@ -118,8 +118,14 @@ impl<'a> Writer<'a> {
         let core = &mut *self.core;
         let ledger = core.replica.ledgers.get(&id).ok_or_else(|| ApiError::failed("an unknown ledger"))?;
         let own: Vec<&Entry> = entries.iter().filter_map(|entry| ledger.get(entry)).collect();
-        if let Err(error) = core.vault.commit_signed(batch, &own) {
-            return Err(core.break_off(error));
+        match core.vault.commit_signed(batch, &own) {
+            Ok(()) => {}
+            Err(VaultError::Restored { .. } | VaultError::NotNext { .. }) => {
+                core.reload(id)?;
+                return Err(ApiError::refused("this home was put back from an older copy, and its signing key must not sign for that patient again")
+                    .advise("a patient: `chartmesh recover` makes a new device; a provider: make a new home and ask the patient for a grant"));
+            }
+            Err(error) => return Err(core.break_off(error)),
         }
         core.refresh(id, entries.iter().copied());
         core.sessions.changed(id);

@@ -64,9 +64,159 @@ pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
 impl Engine {
     /// Opens the store in a directory, or makes one there.
-    pub(crate) /// Nobody else opens this store, as the home is locked. But a child process that another thread is just starting, and sled starts some, shares sled's own lock until it runs its
+    pub(crate) fn open(dir: &Path) -> Result<Self, VaultError> {
+        let mut engine = Self { dir: dir.to_path_buf(), db: Some(open_db(dir)?), next_chunk: 0, failed: false, seen: Seen::default() };
+        let last = engine.run("opening", |db| db.last())?;
+        if let Some((key, _)) = last
+            && key.first() == Some(&CHUNKS)
+        {
+            engine.next_chunk = key.get(1..9).and_then(|id| id.try_into().ok()).map_or(0, u64::from_be_bytes) + 1;
+        }
+        Ok(engine)
+    }
+
+    /// The record of a key.
+    pub(crate) fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
+        let row = row(table, key);
+        let record = match self.run("reading", |db| db.get(&row))? {
+            None => None,
+            Some(record) => Some(self.assemble(table, key, &record)?),
+        };
+        self.settle();
+        Ok(record)
+    }
+
+    /// Up to `limit` rows of a table in ascending order of their keys, those whose keys begin with `prefix` and come after `after`.
+    pub(crate) fn scan(&mut self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, VaultError> {
+        let prefix = row(table, prefix);
+        let mut from = after.map_or_else(|| prefix.clone(), |key| row(table, key));
+        if after.is_some() {
+            from.push(0);
+        }
+        let from = from.max(prefix.clone());
+        let found = self.run("reading", |db| {
+            let rows = db.range(from.as_slice()..).take_while(|row| row.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)));
+            rows.take(limit).collect::<Result<Vec<_>, _>>()
+        })?;
+        let rows = found.into_iter().map(|(key, record)| self.assemble(table, &key[1..], &record).map(|record| (key[1..].to_vec(), record))).collect();
+        self.settle();
+        rows
+    }
+
+    /// Writes all of a batch, and returns when it is on disk.
+    pub(crate) fn commit(&mut self, writes: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>) -> Result<(), VaultError> {
+        let mut batch = sled::Batch::default();
+        for (table, key, record) in writes {
+            let row = row(table, &key);
+            if let Some(old) = self.run("reading", |db| db.get(&row))? {
+                for chunk in chunks(&old).into_iter().flatten() {
+                    batch.remove(chunk);
+                }
+            }
+            let length = row.len() + record.as_ref().map_or(0, Vec::len);
+            self.seen.rows += 1;
+            self.seen.bytes += length;
+            self.seen.written += length;
+            match record {
+                None => batch.remove(row),
+                Some(record) if record.len() <= INLINE => batch.insert(row, [&[WHOLE], &record[..]].concat()),
+                Some(record) => {
+                    let mut head = vec![CHUNKED];
+                    head.extend_from_slice(&self.next_chunk.to_be_bytes());
+                    head.extend_from_slice(&(record.len().div_ceil(CHUNK) as u32).to_be_bytes());
+                    self.next_chunk += 1;
+                    for (name, piece) in chunks(&head).into_iter().flatten().zip(record.chunks(CHUNK)) {
+                        batch.insert(name, piece);
+                    }
+                    batch.insert(row, head);
+                }
+            }
+        }
+        self.run("writing", |db| {
+            db.apply_batch(batch)?;
+            db.flush().map(drop)
+        })?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Closes the store and opens it again when much of it is in memory, because sled never lets go of a leaf that it has written.
+    ///
+    /// What is in memory is estimated: leaves that were read, each as full of such rows as were seen, and everything that was written. If opening fails, what was just done
+    /// stands, and whatever follows is refused.
+    fn settle(&mut self) {
+        let Some(db) = &self.db else { return };
+        let misses = db.stats().cache.cache_misses;
+        let row = OVERHEAD + self.seen.bytes.checked_div(self.seen.rows).unwrap_or(SOME_ROW);
+        let read = misses.saturating_sub(self.seen.misses) as usize * USUAL * row;
+        let held = self.seen.held + read + self.seen.written;
+        self.seen = Seen { misses, held, ..Seen::default() };
+        if held > MOST_HELD {
+            self.close();
+            self.seen = Seen::default();
+            match open_db(&self.dir) {
+                Ok(db) => self.db = Some(db),
+                Err(_) => self.failed = true,
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        let db = self.db.take();
+        // A failed store may assert while closing; everything acknowledged is on disk already.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pieces(&mut self) -> Vec<Vec<u8>> {
+        self.run("reading", |db| db.range([CHUNKS].as_slice()..).map(|row| Ok(row?.0.to_vec())).collect()).unwrap()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lose(&mut self, piece: &[u8]) {
+        self.run("writing", |db| db.remove(piece)).unwrap();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self) {
+        self.run("failing", |_| Err::<(), _>(std::io::Error::other("on purpose"))).unwrap_err();
+    }
+
+    fn assemble(&mut self, table: Table, key: &[u8], record: &[u8]) -> Result<Vec<u8>, VaultError> {
+        let corrupt = |reason| VaultError::Corrupt { table, key: data_encoding::HEXLOWER.encode(key), reason };
+        self.seen.rows += 1;
+        self.seen.bytes += record.len();
+        if let Some((&WHOLE, record)) = record.split_first() {
+            return Ok(record.to_vec());
+        }
+        let names = chunks(record).ok_or_else(|| corrupt("its record has no known form"))?;
+        let mut whole = Vec::new();
+        for name in names {
+            let piece = self.run("reading", |db| db.get(&name))?.ok_or_else(|| corrupt("a piece of it is missing"))?;
+            self.seen.rows += 1;
+            self.seen.bytes += piece.len();
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+
+    fn run<T>(&mut self, doing: &'static str, action: impl FnOnce(&sled::Db<FANOUT>) -> std::io::Result<T>) -> Result<T, VaultError> {
+        let db = self.db.as_ref().filter(|_| !self.failed).ok_or(VaultError::Closed)?;
+        let done = guarded(doing, || action(db));
+        self.failed |= done.is_err();
+        done
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Nobody else opens this store, as the home is locked. But a child process that another thread is just starting, and sled starts some, shares sled's own lock until it runs its
 /// program, even when sled has closed it: that is waited for.
-fn open(dir: &Path) -> Result<sled::Db<FANOUT>, VaultError> {
+fn open_db(dir: &Path) -> Result<sled::Db<FANOUT>, VaultError> {
     let config = sled::Config::new().path(dir).cache_capacity_bytes(CACHE).flush_every_ms(None).zstd_compression_level(1);
     let deadline = Instant::now() + LOCK_PATIENCE;
     guarded("opening", || {

@@ -31,14 +31,28 @@ fn table(audit: &[AuditInfo]) -> String {
     if audit.is_empty() {
         return "Nobody has opened a record so far, as far as this node has heard.\n".to_owned();
     }
-    let mut table = Table::new([Column::whole("TIME (UTC)"), Column::cut("WHO", 14), Column::cut("AT", 14), Column::cut("WHAT", 20), Column::cut("FOR", 9), Column::whole("")]);
+    let mut table = Table::new([
+        Column::whole("TIME (UTC)"),
+        Column::cut("WHO", 14),
+        Column::cut("AT", 14),
+        Column::cut("WHAT", 20),
+        Column::cut("FOR", 9),
+        Column::whole(""),
+    ]);
     for access in audit {
         let what = match access.what.as_slice() {
             [one] => one.clone(),
             many => count(many.len() as u64, "record", "records"),
         };
         let mark = if access.after_withdrawal { "after withdrawal" } else { "" };
-        table.row([minute(&access.time), access.who.clone(), access.party.clone(), what, purpose::name(&purpose::act_reason(&access.purpose)), mark.to_owned()]);
+        table.row([
+            minute(&access.time),
+            access.who.clone(),
+            access.party.clone(),
+            what,
+            purpose::name(&purpose::act_reason(&access.purpose)),
+            mark.to_owned(),
+        ]);
     }
     let late = audit.iter().filter(|access| access.after_withdrawal).count() as u64;
     let warning = if late == 0 { String::new() } else { format!("\n{} after consent was withdrawn.\n", count(late, "access", "accesses")) };

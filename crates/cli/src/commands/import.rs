@@ -56,7 +56,10 @@ fn render(info: &ImportInfo) -> String {
         text.push_str(&table.render());
     }
     if info.marked > 0 {
-        text.push_str(&format!("\n{} kept as sent and marked: not all of what they say is understood here.\n", count(info.marked, "resource is", "resources are")));
+        text.push_str(&format!(
+            "\n{} kept as sent and marked: not all of what they say is understood here.\n",
+            count(info.marked, "resource is", "resources are")
+        ));
     }
     if !info.refused.is_empty() {
         text.push_str("\nNot imported:\n");

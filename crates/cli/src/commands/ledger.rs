@@ -65,8 +65,14 @@ fn table(log: &[LogInfo]) -> String {
     if log.is_empty() {
         return "No entries.\n".to_owned();
     }
-    let mut table =
-        Table::new([Column::whole("TIME (UTC)"), Column::cut("LANE", 14), Column::cut("BY", 12), Column::number("NO"), Column::cut("ACTION", 16), Column::cut("VERDICT", 8)]);
+    let mut table = Table::new([
+        Column::whole("TIME (UTC)"),
+        Column::cut("LANE", 14),
+        Column::cut("BY", 12),
+        Column::number("NO"),
+        Column::cut("ACTION", 16),
+        Column::cut("VERDICT", 8),
+    ]);
     for entry in log {
         table.row([minute(&entry.time), entry.lane.clone(), entry.author.clone(), entry.seq.to_string(), entry.action.clone(), entry.verdict.clone()]);
     }
@@ -74,12 +80,9 @@ fn table(log: &[LogInfo]) -> String {
 }
 
 fn verified(info: &VerifyInfo) -> String {
-    let checked = [
-        count(info.ledgers, "ledger", "ledgers"),
-        count(info.charters, "charter version", "charter versions"),
-        count(info.entries, "entry", "entries"),
-    ]
-    .join(", ");
+    let checked =
+        [count(info.ledgers, "ledger", "ledgers"), count(info.charters, "charter version", "charter versions"), count(info.entries, "entry", "entries")]
+            .join(", ");
     let mut text = format!("{}: {checked} checked.\n", if info.ok { "All is well" } else { "Something is wrong" });
     if !info.forks.is_empty() {
         text.push_str("\nForks (one author wrote two different entries in one place):\n");
@@ -110,7 +113,10 @@ mod tests {
             action: action.into(),
             verdict: verdict.into(),
         };
-        let log = [entry("circle Dr Lee", "grant 0a1b2c3d", "stands"), entry("catalog mental-health/results", "publish 3 documents", "void: after the fence of its grant")];
+        let log = [
+            entry("circle Dr Lee", "grant 0a1b2c3d", "stands"),
+            entry("catalog mental-health/results", "publish 3 documents", "void: after the fence of its grant"),
+        ];
         insta::assert_snapshot!(table(&log), @r"
         TIME (UTC)        LANE                  BY             NO  ACTION               VERDICT
         2026-03-02 09:41  circle Dr Lee         Maria Alvarez  12  grant 0a1b2c3d       stands

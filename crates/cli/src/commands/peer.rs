@@ -91,7 +91,16 @@ mod tests {
             addresses: vec!["192.0.2.7:4433".into()],
             blocked,
         };
-        insta::assert_snapshot!(table(&[peer("lee", "Dr \u{202e}Lee", false), peer("st-marys", "St Mary's Hospital", true)]), @"");
-        insta::assert_snapshot!(added(&peer("lee", "Dr Lee", true)), @"");
+        insta::assert_snapshot!(table(&[peer("lee", "Dr \u{202e}Lee", false), peer("st-marys", "St Mary's Hospital", true)]), @r"
+        ALIAS     NAME                KIND          KEY           STATE
+        lee       Dr Lee              practitioner  a1b2c3d4e5f6  192.0.2.7:4433
+        st-marys  St Mary's Hospital  practitioner  a1b2c3d4e5f6  blocked: its card has changed
+        ");
+        insta::assert_snapshot!(added(&peer("lee", "Dr Lee", true)), @r"
+        lee: Dr Lee (practitioner)
+          key a1b2c3d4e5f60718
+          its card has changed: nothing is exchanged until you have asked them, removed the contact and
+          added it again
+        ");
     }
 }

@@ -189,7 +189,18 @@ mod tests {
     #[test]
     fn a_list_fits_and_says_what_is_locked() {
         let lossy = RecordInfo { typed: Some("lossy".into()), superseded: true, ..record(1, Some("HbA1c")) };
-        insta::assert_snapshot!(list(&[record(1, Some("Chlamydia test, with a very long title")), lossy, record(1, None)]), @"");
+        insta::assert_snapshot!(list(&[record(1, Some("Chlamydia test, with a very long title")), lossy, record(1, None)]), @r"
+        sexual-reproductive/results
+        DATE        RECORD                                                 WHAT
+        2026-03-02  DiagnosticReport/0b6c2b3a-4e0f-4a7e-9a0e-1f2d3c4b5a69  Chlamydia test, with a very long…
+        2026-03-02  DiagnosticReport/0b6c2b3a-4e0f-4a7e-9a0e-1f2d3c4b5a69  [older version, not fully unders…
+
+        not known to this node
+        DATE  RECORD                 WHAT
+              document 070707070707  [locked]
+
+        2 readable, 1 locked
+        ");
     }
 
     #[test]

@@ -42,8 +42,9 @@ pub(crate) struct Recover {
 impl Recover {
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let home = context.home()?;
-        let words = RecoveryWords::parse(&files::read_secret(&self.words_file)?)
-            .map_err(|error| ApiError::failed(format_args!("{}: {error}", self.words_file.display())).advise("compare the file with the words as they were written down"))?;
+        let words = RecoveryWords::parse(&files::read_secret(&self.words_file)?).map_err(|error| {
+            ApiError::failed(format_args!("{}: {error}", self.words_file.display())).advise("compare the file with the words as they were written down")
+        })?;
         let from = files::source(&self.from)?;
         let passphrase = context.new_passphrase(self.no_passphrase)?;
         context.output.progress("bringing back what the words open ...");

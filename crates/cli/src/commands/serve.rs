@@ -45,7 +45,7 @@ impl Serve {
             Ok(ready) => {
                 let said = context.output.answer(&ReadyInfo { ready: true, endpoint: ready.endpoint, addresses: ready.addresses }, render);
                 if said.is_ok() {
-                    told.to_stop().await;
+                    told.stop().await;
                 }
                 said.map_err(Failure::from)
             }
@@ -79,7 +79,7 @@ impl Told {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn to_stop(&mut self) {
+    async fn stop(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -93,7 +93,7 @@ impl Told {
         Ok(Self {})
     }
 
-    async fn to_stop(&mut self) {
+    async fn stop(&mut self) {
         // Without signals there is nothing to wait for but the end of the process.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

@@ -33,7 +33,8 @@ fn render(info: &StatusInfo) -> String {
         info.pending
     );
     if !info.peers.is_empty() {
-        let mut table = Table::new([Column::cut("PEER", 16), Column::whole("KIND"), Column::whole("STATE"), Column::number("ROUND TRIP"), Column::number("TO COME")]);
+        let mut table =
+            Table::new([Column::cut("PEER", 16), Column::whole("KIND"), Column::whole("STATE"), Column::number("ROUND TRIP"), Column::number("TO COME")]);
         for peer in &info.peers {
             let state = match (peer.blocked, peer.online, peer.path.as_deref()) {
                 (true, ..) => "blocked: its card has changed".to_owned(),

@@ -23,6 +23,8 @@ use crate::{
 
 /// How long something may take that needs several nodes.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the nodes are left to themselves.
+const BY_ITSELF: Duration = Duration::from_secs(15);
 /// How long one exchange may take.
 const EXCHANGE: Duration = Duration::from_secs(10);
 /// Between two looks at whether something has arrived.
@@ -104,12 +106,9 @@ impl Stage {
 
     /// Ends all nodes that are up.
     pub(crate) async fn stop(&mut self) -> Result<(), ApiError> {
-        let mut result = Ok(());
-        for actor in [&mut self.clinic, &mut self.hospital, &mut self.custodian, &mut self.patient] {
-            let left = actor.leave().await;
-            result = result.and(left);
-        }
-        result
+        let Self { patient, hospital, clinic, custodian, .. } = self;
+        let (patient, hospital, clinic, custodian) = tokio::join!(patient.leave(), hospital.leave(), clinic.leave(), custodian.leave());
+        patient.and(hospital).and(clinic).and(custodian)
     }
 }
 
@@ -171,7 +170,7 @@ impl Actor {
     }
 
     /// One exchange with everyone who is there. That somebody is not is no failure here: what comes of it is looked at afterwards.
-    async fn sync(&self) -> Result<(), ApiError> {
+    pub(crate) async fn sync(&self) -> Result<(), ApiError> {
         let timeout_ms = u64::try_from(EXCHANGE.as_millis()).unwrap_or(u64::MAX);
         match self.ask::<SyncInfo>(Request::Sync { timeout_ms }).await {
             Err(error) if error.kind != chartmesh_node::api::ErrorKind::Unreachable => Err(error),
@@ -179,16 +178,18 @@ impl Actor {
         }
     }
 
-    /// Exchanges until what this node lists is as it should be, or until patience ends. Whether it is.
-    pub(crate) async fn sync_until(&self, fits: impl Fn(&[RecordInfo]) -> bool) -> Result<bool, ApiError> {
+    /// Waits until what this node lists is as it should be; if it does not come by itself, asks everybody for it. Whether it came before patience ended.
+    pub(crate) async fn comes_about(&self, fits: impl Fn(&[RecordInfo]) -> bool) -> Result<bool, ApiError> {
         let begin = Instant::now();
         loop {
-            self.sync().await?;
             if fits(&self.records().await?) {
                 return Ok(true);
             }
             if begin.elapsed() > PATIENCE {
                 return Ok(false);
+            }
+            if begin.elapsed() > BY_ITSELF {
+                self.sync().await?;
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chartmesh_identity::{AuthorKey, CharterHash, EntryHash, LaneId, LedgerId};
 use chartmesh_ledger::Peer;
 
-use super::{Session, Side, Stage, push, send};
+use super::{MAX_UNKNOWNS, Session, Side, Stage, push, send};
 use crate::{
     event::{Closing, Effect},
     frame::{Frame, HEADS_PER_FRAME, Tip},
@@ -206,6 +206,10 @@ impl Session {
             None | Some(Phase::Asked | Phase::Shut) => {}
         }
         let Some(view) = self.view(replica, ledger, now) else {
+            self.unknowns += 1;
+            if self.unknowns > MAX_UNKNOWNS {
+                return Err(Closing::TooMany("ledgers"));
+            }
             if phase.is_some() {
                 self.shut(ledger, out);
             } else {

@@ -31,6 +31,8 @@ const MAX_STRIKES: u32 = 32;
 const MAX_INVITATIONS: u32 = 16;
 /// Charters for ledgers that are not open, after which a peer is hung up on.
 const MAX_LOOSE_CHARTERS: u32 = 64;
+/// Answers that a ledger is not here or not for the peer, after which it is hung up on.
+const MAX_UNKNOWNS: u32 = 64;
 
 /// Which side of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +70,8 @@ pub struct Session {
     stage: Stage,
     peer: Option<Verified<Card>>,
     shared: BTreeMap<LedgerId, Shared>,
-    /// Ledgers that a claim opened, on either side.
-    claimed: BTreeSet<LedgerId>,
+    /// Ledgers that a claim opened, on either side, and by which root. One counts only while the ledger lists the root: see [`Session::claimed`].
+    claims: BTreeSet<(LedgerId, RootKey)>,
     /// The root of the claim that this side made.
     claiming: Option<RootKey>,
     named: bool,
@@ -93,6 +95,10 @@ pub struct Session {
     strikes: u32,
     heard_invitations: u32,
     loose_charters: u32,
+    /// `Unknown` said in answer.
+    unknowns: u32,
+    /// Ledgers held here that the peer has named.
+    heard_of: BTreeSet<LedgerId>,
     settled: bool,
 }
 
@@ -107,7 +113,7 @@ impl Session {
             stage: Stage::Hello,
             peer: None,
             shared: BTreeMap::new(),
-            claimed: BTreeSet::new(),
+            claims: BTreeSet::new(),
             claiming: None,
             named: false,
             peer_named: false,
@@ -125,6 +131,8 @@ impl Session {
             strikes: 0,
             heard_invitations: 0,
             loose_charters: 0,
+            unknowns: 0,
+            heard_of: BTreeSet::new(),
             settled: false,
         }
     }
@@ -175,9 +183,15 @@ impl Session {
         self.stage == Stage::Closed
     }
 
-    /// Whether the peer is served this ledger because it proved to hold one of its roots.
-    pub fn claimed(&self, ledger: &LedgerId) -> bool {
-        self.claimed.contains(ledger)
+    /// Whether the peer is served this ledger because it proved to hold a root that the ledger still lists: asked anew each time, so that a claim ends with its root.
+    pub fn claimed(&self, replica: &Replica, ledger: &LedgerId) -> bool {
+        let Some(held) = replica.ledgers.get(ledger) else { return false };
+        self.claims.iter().any(|(claimed, root)| claimed == ledger && held.is_root(root))
+    }
+
+    /// Whether the peer has named this ledger in this session, be it unasked or in answer, and so holds it. Only ledgers that are held here are noted.
+    pub fn named(&self, ledger: &LedgerId) -> bool {
+        self.heard_of.contains(ledger)
     }
 
     fn is_settled(&self) -> bool {
@@ -203,7 +217,7 @@ impl Session {
             }
             Event::Checkpoint(checkpoint) => {
                 let ledger = checkpoint.ledger;
-                replica.hear(checkpoint);
+                replica.hear(checkpoint, now);
                 self.refresh(replica, ledger, now, out);
             }
             Event::Claim(claim) if self.stage == Stage::Claiming => {
@@ -231,6 +245,11 @@ impl Session {
         }
         if self.peer.is_none() {
             return Err(Closing::Unexpected(frame.name()));
+        }
+        if let Some(ledger) = frame.names()
+            && replica.ledgers.contains_key(&ledger)
+        {
+            self.heard_of.insert(ledger);
         }
         match frame {
             Frame::Hello { .. } | Frame::Bye => {}
@@ -299,7 +318,8 @@ impl Session {
         Ok(())
     }
 
-    /// Serves every held ledger that lists the claim's root, for this session and for reading; what the peer may write is for the ledger to say.
+    /// Serves every held ledger that lists the claim's root, as long as it does, for this session and for reading; what the peer may write is for the ledger to say. Recovery
+    /// words that were replaced get the charters alone, which say so.
     fn take_claim(&mut self, replica: &Replica, claim: Signed<Claim>, out: &mut Vec<Effect>) -> Result<(), Closing> {
         let Some(card) = &self.peer else { return Ok(()) };
         let fits = |claim: &Claim| {
@@ -308,11 +328,14 @@ impl Session {
         let Some(claim) = claim.verify().ok().filter(|claim| fits(claim)) else {
             return self.strike("claims");
         };
+        let root = claim.root;
         for (id, ledger) in &replica.ledgers {
-            let mine = self.standing(replica, *id);
-            let serves = matches!(mine, Peer::Device(_) | Peer::Custodian(_));
-            if serves && ledger.charter().rank(&claim.root).is_some() && self.claimed.insert(*id) {
-                out.push(Effect::Claimed { ledger: *id, root: claim.root });
+            let serves = matches!(self.standing(replica, *id), Peer::Device(_) | Peer::Custodian(_));
+            let is_root = ledger.is_root(&root);
+            if serves && (is_root || ledger.was_of_rank_0(&root)) && self.claims.insert((*id, root)) {
+                if is_root {
+                    out.push(Effect::Claimed { ledger: *id, root });
+                }
                 push::charters(*id, ledger.charters().cloned(), out);
             }
         }
@@ -349,7 +372,7 @@ impl Session {
 
     /// What the pair shares of a ledger; nothing if it is not held or not for the peer.
     fn view<'a>(&self, replica: &'a Replica, ledger: LedgerId, now: i64) -> Option<View<'a>> {
-        View::between(replica, ledger, &self.party()?, &self.remote, self.claimed.contains(&ledger), now)
+        View::between(replica, ledger, &self.party()?, &self.remote, self.claimed(replica, &ledger), now)
     }
 }
 

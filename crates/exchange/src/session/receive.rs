@@ -99,7 +99,8 @@ impl Session {
         }
         if !kept.is_empty() {
             out.push(Effect::Persist { ledger: id, charters: kept, entries: Vec::new(), bodies: Vec::new() });
-            self.recovered(replica, id);
+            // After our claim: the ledger is ours to read while it lists the root.
+            self.claims.extend(self.claiming.map(|root| (id, root)));
         }
         for _ in 0..refused {
             self.strike("charters")?;
@@ -113,14 +114,6 @@ impl Session {
     /// Whether a charter of a ledger that is not held may begin it: it is version 0, and a claim of ours is open.
     fn begins(&self, id: LedgerId, charter: &Signed<Charter>) -> bool {
         self.claiming.is_some() && CharterHash::of(charter.as_bytes()).as_ledger() == id
-    }
-
-    /// After our claim: the ledger is ours to read once its charter lists the root.
-    fn recovered(&mut self, replica: &Replica, id: LedgerId) {
-        let listed = |root| replica.ledgers.get(&id).is_some_and(|ledger| ledger.charter().rank(root).is_some());
-        if self.claiming.as_ref().is_some_and(listed) {
-            self.claimed.insert(id);
-        }
     }
 
     pub(super) fn take_part(&mut self, replica: &mut Replica, id: LedgerId, bytes: &[u8], last: bool, now: i64, out: &mut Vec<Effect>) -> Result<(), Closing> {
@@ -251,7 +244,7 @@ impl Session {
                     let held = shared.checkpoints.entry(lane).or_insert(time);
                     *held = time.max(*held);
                 }
-                if replica.hear(checkpoint) {
+                if replica.hear(checkpoint, now) {
                     out.push(Effect::CheckpointHeard { ledger: id, lane });
                 }
             }

@@ -117,7 +117,7 @@ impl Node {
 
     /// Writes a checkpoint to disk.
     pub fn persist_checkpoint(&mut self, ledger: LedgerId, lane: LaneId) {
-        if let Some(checkpoint) = self.replica.checkpoint(ledger, lane) {
+        if let Some(checkpoint) = self.replica.checkpoints.get(&(ledger, lane)) {
             self.checkpoints.insert((ledger, lane), checkpoint.clone());
         }
     }

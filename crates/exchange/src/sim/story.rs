@@ -338,11 +338,12 @@ impl Story {
         let device = self.pick(Role::Device);
         let node = self.pick(Role::Party);
         let lane = circle(&self.party(node));
+        let now = self.world.now();
         let Some(ledger) = self.copy(device) else { return };
         let (heads, author) = (ledger.heads(&lane), self.world.nodes[device].person.author());
-        let checkpoint = Checkpoint { ledger: self.ledger, lane, author, heads, time: self.world.now(), cosignatures: Vec::new() };
+        let checkpoint = Checkpoint { ledger: self.ledger, lane, author, heads, time: now, cosignatures: Vec::new() };
         let signed = Signed::sign(checkpoint, &self.world.nodes[device].person.key);
-        if self.world.nodes[device].replica.hear(signed.clone()) {
+        if self.world.nodes[device].replica.hear(signed.clone(), now) {
             self.world.nodes[device].persist_checkpoint(self.ledger, lane);
             self.world.tell(device, None, Event::Checkpoint(signed));
         }

@@ -346,7 +346,7 @@ impl World {
                 }
                 Effect::CheckpointHeard { ledger, lane } => {
                     self.nodes[node].persist_checkpoint(ledger, lane);
-                    let Some(checkpoint) = self.nodes[node].replica.checkpoint(ledger, lane).cloned() else { continue };
+                    let Some(checkpoint) = self.nodes[node].replica.checkpoint(ledger, lane, self.now()).cloned() else { continue };
                     self.tell(node, None, Event::Checkpoint(checkpoint));
                 }
                 Effect::Peer(card) => self.greet(node, link, &card.profile.party),

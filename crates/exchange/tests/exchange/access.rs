@@ -75,6 +75,29 @@ fn a_party_gets_its_circle_and_the_catalog_it_was_granted_and_gives_its_receipts
 }
 
 #[test]
+fn the_devices_logs_come_first_so_that_the_parties_can_be_judged() {
+    let (mut nodes, ledger) = phone_and_custodian();
+    let epoch = fill(&mut nodes[0], ledger, "notes", 1);
+    let before = |name: &String| key(name).author() < nodes[0].person.author();
+    let name = (0..).map(|n| format!("Dr {n}")).find(before).unwrap();
+    let party = key(&name);
+    let (id, circle) = grant(&mut nodes[0], ledger, party.party(), epoch);
+    let charters: Vec<_> = nodes[0].replica.ledgers[&ledger].charters().cloned().collect();
+    let [phone, custodian] = nodes;
+    let mut nodes = with(phone, Person::new(&name, Kind::Practitioner));
+    nodes[0].hold(&charters).unwrap();
+    meet(&mut nodes);
+    let uses = Some(Use::Grant(id));
+    write(&mut nodes[0], ledger, Draft { uses, ..Draft::new(circle, Action::Receipt { grant: id, n: 1 }) });
+    meet(&mut nodes);
+    let [_, phone] = nodes;
+    let mut nodes = [phone, custodian];
+    let pair = meet(&mut nodes);
+    assert_eq!(count(&nodes[1], ledger), 5);
+    assert!(!pair.saw[1].effects.iter().any(|effect| matches!(effect, Effect::Refused { .. })));
+}
+
+#[test]
 fn a_revoked_party_gets_its_circle_up_to_the_revoke_and_may_still_answer() {
     let (nodes, ledger) = phone_and_custodian();
     let [mut phone, _] = nodes;
@@ -107,6 +130,52 @@ fn a_custodian_that_has_not_heard_of_the_patient_gives_the_circle_alone() {
     let mut nodes = phone_and_party(custodian, ledger);
     meet(&mut nodes);
     assert_eq!(count(&nodes[0], ledger), 2);
+}
+
+#[test]
+fn what_a_party_holds_beyond_what_it_is_served_is_not_sent_to_who_has_it() {
+    let (mut nodes, ledger) = phone_and_custodian();
+    let epoch = fill(&mut nodes[0], ledger, "notes", 3);
+    let party = Person::new("Dr Lee", Kind::Practitioner).party();
+    grant(&mut nodes[0], ledger, party, epoch);
+    meet(&mut nodes);
+    let [phone, custodian] = nodes;
+    let mut nodes = phone_and_party(phone, ledger);
+    meet(&mut nodes);
+    let [lee, _] = nodes;
+    assert_eq!(count(&lee, ledger), 6);
+    // The custodian has no checkpoint and gives the circle alone, so that the two do not share the catalog.
+    let mut nodes = [lee, custodian];
+    for party in [0, 1] {
+        let pair = meet(&mut nodes);
+        let said = pair.saw[party].frames();
+        assert!(said.contains(&"heads") && !said.contains(&"entries"), "{said:?}");
+        assert!(pair.sessions[0].settled() && pair.sessions[1].settled());
+        nodes.swap(0, 1);
+    }
+}
+
+#[test]
+fn a_device_that_is_suspended_meanwhile_is_served_no_more() {
+    let (phone, tablet) = (Person::new("phone", Kind::Patient), Person::new("tablet", Kind::Patient));
+    let genesis = chartmesh_exchange::sim::charter(&[&phone, &tablet], &[]);
+    let mut nodes = [Node::new(phone), Node::new(tablet)];
+    let ledgers = nodes.each_mut().map(|node| node.hold(&[genesis.signed().clone()]).unwrap());
+    let ledger = ledgers[0];
+    let epoch = fill(&mut nodes[0], ledger, "notes", 1);
+    let mut pair = meet(&mut nodes);
+    let held = &nodes[0].replica.ledgers[&ledger];
+    let fence = held.device_fence(&nodes[1].person.author());
+    let next = next_charter(held.charter(), held.charter_hash(), ledger, &key("rank 1"), |next| next.devices[1].suspended = Some(fence));
+    assert!(nodes[0].add_charter(ledger, next.signed()));
+    publish(&mut nodes[0], ledger, lane("notes"), epoch, 4, 10);
+    let before = pair.saw[0].sent.len();
+    pair.tell(&mut nodes, 0, Event::Changed(ledger));
+    assert_eq!(pair.saw[0].frames()[before..], ["unknown"]);
+    publish(&mut nodes[1], ledger, lane("notes"), epoch, 5, 10);
+    pair.tell(&mut nodes, 1, Event::Changed(ledger));
+    pair.run(&mut nodes, usize::MAX);
+    assert_eq!((count(&nodes[0], ledger), count(&nodes[1], ledger)), (3, 3));
 }
 
 fn recover(root: &str, stale_nonce: bool) -> ([Node; 2], Pair, LedgerId) {

@@ -2,6 +2,7 @@
 
 mod access;
 mod conversation;
+mod limits;
 mod pair;
 mod schema;
 mod simulator;

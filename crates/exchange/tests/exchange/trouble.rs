@@ -70,6 +70,19 @@ fn a_peer_that_keeps_sending_nonsense_is_hung_up_on() {
 }
 
 #[test]
+fn what_follows_a_refused_entry_is_passed_over_in_silence() {
+    let (mut nodes, ledger) = phone_and_custodian();
+    fill(&mut nodes[0], ledger, "notes", 40);
+    let log = nodes[0].replica.ledgers[&ledger].entries(&lane("notes")).skip(1).map(chartmesh_ledger::Entry::to_raw);
+    let entries = Frame::Entries { ledger, entries: log.collect() };
+    let (mut other, _) = phone_and_custodian();
+    let mut pair = meet(&mut other);
+    pair.tell(&mut other, 1, Event::Frame(entries.encode()));
+    let refused = pair.saw[1].effects.iter().filter(|effect| matches!(effect, Effect::Refused { .. })).count();
+    assert_eq!((refused, closing(&pair, 1), count(&other[1], ledger)), (1, None, 0));
+}
+
+#[test]
 fn another_body_under_an_honest_header_is_refused() {
     let (mut nodes, ledger) = phone_and_custodian();
     let epoch = fill(&mut nodes[0], ledger, "notes", 0);

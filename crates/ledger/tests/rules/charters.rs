@@ -1,7 +1,8 @@
 //! Which charter holds, and who has authority under it.
 
 use chartmesh_identity::{CharterHash, Signed};
-use chartmesh_ledger::{Added, Charter, Fence, Ledger, Peer, Refusal, Use, Verdict, Void, lanes_for, peer};
+use chartmesh_ledger::{Added, Charter, Fence, Ledger, Peer, Refusal, Root, Use, Verdict, Void, lanes_for, peer};
+use proptest::prelude::*;
 
 use crate::world::*;
 
@@ -61,6 +62,56 @@ fn a_device_is_never_dropped_and_never_revived() {
     let lowers = next_charter(id, &suspends, 1, |charter| charter.devices[0].suspended = Some(vec![]));
     w.charter(&lowers);
     assert_eq!(w.verdict(&entry), Verdict::Void(Void::Fenced));
+}
+
+#[test]
+fn a_root_cannot_reach_above_its_rank() {
+    let mut w = World::new();
+    let id = w.ledger.id();
+    let changes: [fn(&mut Charter); 4] = [
+        |charter| charter.roots.retain(|root| root.rank > 0),
+        |charter| charter.roots[0].rank = 1,
+        |charter| charter.roots[1].rank = 0,
+        |charter| charter.roots.push(Root { key: secret(9).root(), rank: 0 }),
+    ];
+    for change in changes {
+        let next = next_charter(id, &w.genesis, 2, change);
+        assert_eq!(w.ledger.add_charter(next.signed().clone()), Err(Refusal::AboveRank(1)));
+    }
+    let next = next_charter(id, &w.genesis, 2, |charter| charter.recovery = recipient(9));
+    assert_eq!(w.ledger.add_charter(next.signed().clone()), Err(Refusal::Recovery(1)));
+    let own_rank = next_charter(id, &w.genesis, 2, |charter| {
+        charter.roots.retain(|root| root.key != secret(3).root());
+        charter.roots.push(Root { key: secret(4).root(), rank: 1 });
+        charter.keyring = recipient(9);
+    });
+    assert_eq!(w.ledger.add_charter(own_rank.signed().clone()), Ok(Added::New), "its own rank and the keyring are its to change");
+    let rank_0 = next_charter(id, &w.genesis, 1, |charter| {
+        charter.roots = vec![Root { key: secret(5).root(), rank: 0 }];
+        charter.recovery = recipient(9);
+    });
+    assert_eq!(w.ledger.add_charter(rank_0.signed().clone()), Ok(Added::New));
+    assert_eq!(w.ledger.charter().recovery, recipient(9));
+}
+
+#[test]
+fn a_root_speaks_for_the_patient_while_the_charter_and_every_rival_of_it_list_it() {
+    let mut w = World::new();
+    let id = w.ledger.id();
+    let speak = |w: &World| [1, 2, 3, 4].map(|seed| w.ledger.is_root(&secret(seed).root()));
+    assert_eq!(speak(&w), [true, true, true, false]);
+    let patient = next_charter(id, &w.genesis, 3, |charter| charter.roots.retain(|root| root.key != secret(2).root()));
+    w.charter(&patient);
+    assert_eq!(speak(&w), [true, false, true, false]);
+    let thief = next_charter(id, &w.genesis, 2, |charter| charter.roots.retain(|root| root.key != secret(3).root()));
+    w.charter(&thief);
+    assert!(w.ledger.contested());
+    assert_eq!(speak(&w), [true, false, false, false], "whoever was dropped does not come back by contesting it");
+    let words = next_charter(id, &w.genesis, 1, |charter| charter.roots = vec![Root { key: secret(4).root(), rank: 0 }]);
+    w.charter(&words);
+    assert_eq!(speak(&w), [false, false, false, true]);
+    let ever = [1, 2, 3, 4].map(|seed| w.ledger.was_of_rank_0(&secret(seed).root()));
+    assert_eq!(ever, [true, false, false, true]);
 }
 
 #[test]
@@ -183,4 +234,33 @@ fn entries_of_somebody_who_is_listed_later_count_from_then_on_like_those_that_co
     assert_eq!(w.verdict(&grants), Verdict::Stands);
     let receipt = w.y.uses(CIRCLE, receipt(1), Use::Grant(GRANT));
     assert_eq!(w.judge(&receipt), Verdict::Stands);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever roots of rank 1 or more sign, one after the other, the roots of rank 0 and the recovery recipient stay as they were.
+    #[test]
+    fn roots_above_rank_0_never_touch_rank_0_or_recovery(steps in proptest::collection::vec((2u8..5, 1u8..6, 0u64..3, any::<bool>(), any::<bool>()), 1..12)) {
+        let mut w = World::new();
+        let id = w.ledger.id();
+        let mut last = w.genesis.clone();
+        for (signer, whom, rank, drop, recovery) in steps {
+            let next = next_charter(id, &last, signer, |charter| {
+                charter.roots.retain(|root| root.key != secret(whom).root());
+                if !drop {
+                    charter.roots.push(Root { key: secret(whom).root(), rank });
+                }
+                if recovery {
+                    charter.recovery = recipient(9);
+                }
+            });
+            if w.ledger.add_charter(next.signed().clone()).is_ok() {
+                last = next;
+            }
+        }
+        let of_rank_0 = |charter: &Charter| charter.roots.iter().filter(|root| root.rank == 0).copied().collect::<Vec<_>>();
+        prop_assert_eq!(of_rank_0(w.ledger.charter()), of_rank_0(&w.genesis));
+        prop_assert_eq!(&w.ledger.charter().recovery, &w.genesis.recovery);
+    }
 }

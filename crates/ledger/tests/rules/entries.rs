@@ -166,6 +166,13 @@ fn what_is_critical_and_not_known_stops_giving_in_its_lane_alone() {
     };
     let stranger = w.x.sign(stranger);
     assert!(matches!(w.ledger.add_entry(stranger), Err(Refusal::NoAuthority { .. })));
+    w.x.rewind(CATALOG, 0);
+    for (lane, uses) in [(CIRCLE, Use::Grant(GRANT)), (CATALOG, admitted())] {
+        let header = w.x.header(lane, Action::Unknown { code: "release".into(), raw: vec![0xa0] });
+        let party = w.x.sign(EntryHeader { crit: vec!["release".into()], uses: Some(uses), ..header });
+        assert_eq!(w.judge(&party), Verdict::NoEffect);
+        assert!(!w.ledger.lane(&lane).frozen_giving, "a party cannot stop the patient from giving to others");
+    }
     let critical = EntryHeader { crit: vec!["release".into()], ..w.a.header(CIRCLE, Action::Unknown { code: "release".into(), raw: vec![0xa0] }) };
     let critical = w.a.sign(critical);
     assert_eq!(w.judge(&critical), Verdict::NoEffect);

@@ -154,7 +154,12 @@ impl Net {
     /// Fetches blobs of stated lengths into the store, from all sources side by side, and writes them to disk. What is there already counts as got. A blob of another length is refused, and never
     /// more than the stated length is stored; what was fetched of a blob that failed stays in the store, and the next fetch goes on from there.
     pub async fn fetch(&self, wanted: &[(BlobHash, u64)], sources: &[Route]) -> FetchReport {
-        fetch::fetch(&self.blobs, &self.pool, wanted, sources).await
+        self.fetch_into(&self.blobs, wanted, sources).await
+    }
+
+    /// As [`Net::fetch`], into another store.
+    pub async fn fetch_into(&self, blobs: &Blobs, wanted: &[(BlobHash, u64)], sources: &[Route]) -> FetchReport {
+        fetch::fetch(blobs, &self.pool, wanted, sources).await
     }
 
     /// How a peer is reached at this time; `None` while there is no connection.

@@ -1,7 +1,7 @@
 //! Ledgers at rest, and the marks that keep our own keys from forking their logs.
 
-use chartmesh_identity::{AuthorKey, EntryHash, LaneId, LedgerId, SigningSecret};
-use chartmesh_ledger::{Action, Entry, EntryHeader, RawEntry, SUITE};
+use chartmesh_identity::{AuthorKey, CharterHash, EntryHash, LaneId, LedgerId, Recipient, Signed, SigningSecret, Verified};
+use chartmesh_ledger::{Action, Charter, Entry, EntryHeader, RawEntry, SUITE};
 use chartmesh_vault::{Batch, Bodies, EntryKey, Mark, Table, VaultError};
 use proptest::prelude::*;
 
@@ -24,6 +24,55 @@ fn header(author: AuthorKey, ledger: u8, lane: u8, seq: u64, prev: Option<EntryH
         crit: Vec::new(),
         unknown: Vec::new(),
     }
+}
+
+fn charter(seed: u8, before: Option<&Verified<Charter>>, time: i64) -> Verified<Charter> {
+    let key = SigningSecret::from_seed(&[seed; 32]);
+    let recipient = Recipient::from_bytes(&[seed; Recipient::LEN]).unwrap();
+    let charter = Charter {
+        version: before.map_or(0, |before| before.version + 1),
+        prev: before.map(|before| CharterHash::of(before.as_bytes())),
+        ledger: None,
+        signer: key.root(),
+        threshold: 1,
+        roots: Vec::new(),
+        devices: Vec::new(),
+        recovery: recipient.clone(),
+        keyring: recipient,
+        keyring_lane: LaneId::new([seed; 32]),
+        custodians: Vec::new(),
+        min_suite: 1,
+        continues: None,
+        crit: Vec::new(),
+        time,
+    };
+    Signed::sign(charter, &key)
+}
+
+#[test]
+fn charters_come_back_by_version_and_name_their_ledgers() {
+    let home = Home::new();
+    let vault = home.create();
+    assert!(vault.ledgers().unwrap().is_empty());
+    let mut expected = Vec::new();
+    for seed in [1u8, 2, 255] {
+        let genesis = charter(seed, None, 0);
+        let second = charter(seed, Some(&genesis), 1);
+        let mut rivals = [charter(seed, Some(&second), 2), charter(seed, Some(&second), 3)];
+        rivals.sort_by_key(|rival| CharterHash::of(rival.as_bytes()));
+        let ledger = CharterHash::of(genesis.as_bytes()).as_ledger();
+        for charter in [&rivals[1], &second, &genesis, &rivals[0], &second] {
+            vault.save_charter(&ledger, charter).unwrap();
+        }
+        expected.push((ledger, [&genesis, &second, &rivals[0], &rivals[1]].map(|charter| charter.signed().clone())));
+    }
+    drop(vault);
+    let vault = home.open().unwrap();
+    assert_eq!(vault.ledgers().unwrap(), expected.iter().map(|(ledger, _)| *ledger).collect());
+    for (ledger, charters) in expected {
+        assert_eq!(vault.load_ledger(&ledger, Bodies::Read).unwrap().charters, charters);
+    }
+    assert!(vault.load_ledger(&LedgerId::new([9; 32]), Bodies::Read).unwrap().charters.is_empty());
 }
 
 /// A log of `len` entries of one author in one lane, each with a body.
@@ -105,6 +154,8 @@ fn a_key_never_signs_one_number_twice() {
     let key = SigningSecret::from_seed(&[1; 32]);
     let elsewhere = Entry::sign(header(author, 1, 1, 3, Some(all[0].hash())), None, &key);
     assert!(matches!(vault.commit_signed(Batch::new(), &[&elsewhere]), Err(VaultError::NotNext { seq: 3, next: 3, .. })), "after another entry");
+    let further = Entry::sign(header(author, 1, 1, 9, Some(all[1].hash())), None, &key);
+    assert!(matches!(vault.commit_signed(Batch::new(), &[&further]), Err(VaultError::NotNext { seq: 9, next: 3, .. })), "a gap after the right entry");
     assert!(matches!(vault.commit_signed(Batch::new(), &[all[2], &elsewhere]), Err(VaultError::NotNext { .. })), "a fork within one batch");
     vault.commit_signed(Batch::new(), &all[2..]).unwrap();
     assert_eq!(vault.load_ledger(&ledger, Bodies::Read).unwrap().entries, sorted(entries.clone()));

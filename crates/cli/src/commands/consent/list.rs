@@ -38,7 +38,7 @@ fn table(grants: &[GrantInfo]) -> String {
     ]);
     for grant in grants {
         let until = grant.until.as_deref().map(day).unwrap_or_default();
-        table.row([short(&grant.grant), grant.peer.clone(), grant.state.clone(), day(&grant.since), until, grant.readable.to_string(), grant.terms.join("; ")]);
+        table.row([short(&grant.grant), grant.peer.clone(), grant.state.clone(), day(&grant.since), until, grant.readable.to_string(), grant.terms.join(" ")]);
     }
     table.render()
 }
@@ -52,8 +52,8 @@ mod tests {
     fn grants_are_listed_with_their_state() {
         insta::assert_snapshot!(table(&[example("active"), example("revoked")]), @r"
         GRANT         TO      STATE    SINCE       UNTIL       OPENS  TERMS
-        2a2a2a2a2a2a  Dr Lee  active   2026-03-02  2026-06-01    312  may read everything; but not mental-h…
-        2a2a2a2a2a2a  Dr Lee  revoked  2026-03-02  2026-06-01    312  may read everything; but not mental-h…
+        2a2a2a2a2a2a  Dr Lee  active   2026-03-02  2026-06-01    312  may read everything but not mental-he…
+        2a2a2a2a2a2a  Dr Lee  revoked  2026-03-02  2026-06-01    312  may read everything but not mental-he…
         ");
     }
 }

@@ -54,7 +54,12 @@ mod tests {
 
     #[test]
     fn a_preview_says_what_opens_and_why() {
-        let line = |compartment: &str, readable, closed, because: &str| PreviewLine { compartment: compartment.into(), readable, closed, because: vec![because.into()] };
+        let line = |compartment: &str, readable, closed, because: &str| PreviewLine {
+            compartment: compartment.into(),
+            readable,
+            closed,
+            because: vec![because.into()],
+        };
         let info = PreviewInfo {
             peer: "Dr Lee".into(),
             terms: vec!["may read everything".into(), "but not mental-health".into()],

@@ -1,0 +1,35 @@
+//! Damage to the files of the store that is there today: this test knows where sled keeps its leaves.
+
+use std::fs;
+
+use chartmesh_vault::{Batch, Table, VaultError};
+
+use crate::{home::Home, suite::files};
+
+#[test]
+fn damage_on_disk_is_an_error_and_never_a_wrong_value() {
+    for at in [0usize, 7, 100, 1_000, 5_000] {
+        let home = Home::new();
+        let vault = home.create();
+        for n in 0..300u32 {
+            let mut batch = Batch::new();
+            batch.put(Table::Peers, &n.to_be_bytes(), vec![n as u8; 300]);
+            vault.commit(batch).unwrap();
+        }
+        drop(vault);
+        let mut found = Vec::new();
+        files(&home.path().join("vault").join("slabs"), &mut found);
+        found.retain(|(_, content)| content.len() > 5_000);
+        assert!(!found.is_empty());
+        for (path, mut content) in found {
+            let middle = content.len() / 2 + at;
+            for byte in content.iter_mut().skip(middle % 5_000).step_by(5_000) {
+                *byte ^= 0x20;
+            }
+            fs::write(path, content).unwrap();
+        }
+        let outcome = home.open().and_then(|vault| vault.scan(Table::Peers, &[]));
+        let error = outcome.map(|items| items.len()).expect_err("damage went unnoticed");
+        assert!(matches!(error, VaultError::Store { .. } | VaultError::Corrupt { .. }), "{error}");
+    }
+}

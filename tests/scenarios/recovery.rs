@@ -1,0 +1,107 @@
+//! Everything comes back from the words and a custodian, and the lost device has no authority any more.
+
+use crate::{
+    chart::{self, CHART, Names, set},
+    world::{World, files, until},
+};
+
+#[test]
+fn words_and_a_custodian_bring_everything_back_and_disown_the_old_device() {
+    let world = World::new();
+    let patient = chart::patient(&world, "maria");
+    let source = chart::resources(&chart::bundle(CHART));
+    let all: Names = source.keys().cloned().collect();
+    let ledger = patient.ledger();
+    let (custodian, clinic) = (world.home("custodian", "vaultco"), world.home("organization", "clinic"));
+    let keeping = custodian.serve();
+    let reading = clinic.serve();
+    patient.meets(&custodian);
+    patient.meets(&clinic);
+    patient.grants("vaultco", &["--custodian"]);
+    let grant = patient.grants("clinic", &["--read", "general"]);
+    patient.json(&["sync"]);
+    let documents = chart::documents(&patient, |_| true);
+    until("the custodian has everything", || chart::documents(&custodian, |_| true) == documents && custodian.json(&["status"])["pending"] == 0);
+    until("the clinic reads", || chart::readable(&clinic).contains("Observation/hba1c"));
+
+    let old = world.copy(&patient, "backup");
+    std::fs::remove_dir_all(patient.path()).expect("the device is lost");
+    let new = world.bare("new");
+    let words = world.name("maria.words");
+    let ticket = custodian.ticket();
+    let back = new.json(&["recover", "--words-file", &words, "--from", &ticket, "--no-passphrase"]);
+    assert_eq!((back["ledger"].as_str(), &back["missing"], &back["suspended"]), (Some(ledger.as_str()), &0.into(), &1.into()), "{back}");
+    assert_eq!(chart::readable(&new), all);
+    chart::assert_shows(&new, &all, &source);
+    assert_eq!(new.ledger(), ledger);
+    assert!(new.json(&["consent", "list"]).as_array().is_some_and(|grants| grants.iter().any(|known| known["grant"] == grant.as_str() && known["state"] == "active")));
+    assert_eq!(new.json(&["ledger", "verify"])["ok"], true);
+
+    // What the new device does reaches the clinic, which was granted before.
+    new.json(&["import", &world.write("after.json", &chart::result("after"))]);
+    new.json(&["sync"]);
+    until("the clinic reads what is new", || {
+        clinic.json(&["sync"]);
+        chart::readable(&clinic).contains("Observation/after")
+    });
+
+    // The thief's device still reads what it held. It gets nothing new, and what it signs is worth nothing.
+    let before = chart::readable(&old);
+    assert_eq!(before, all);
+    old.run(&["import", &world.write("thief.json", &chart::result("by-the-thief"))]);
+    old.run(&["consent", "revoke", &grant]);
+    old.run(&["sync", "--timeout", "20s"]);
+    let stolen = chart::readable(&old);
+    assert!(!stolen.contains("Observation/after"), "{stolen:?}");
+    let after = chart::documents(&new, chart::is_one_of(&set(["Observation/after"])));
+    assert_eq!(chart::stored(&old, &after), Vec::<String>::new());
+    let keys = chart::identities(&world, &old);
+    assert!(chart::opened_by(&keys, &chart::sealed(&world, &new, &after)).is_empty());
+    new.json(&["sync"]);
+    clinic.json(&["sync"]);
+    for home in [&new, &clinic] {
+        assert!(!chart::readable(home).contains("Observation/by-the-thief"), "{}", home.path().display());
+    }
+    assert!(clinic.json(&["consent", "list"]).as_array().is_some_and(|grants| grants.iter().all(|grant| grant["state"] == "active")));
+    let log = custodian.json(&["ledger", "log"]);
+    let standing = log.as_array().expect("an array").iter().filter(|entry| entry["verdict"].as_str().is_some_and(|verdict| verdict.starts_with("stand")));
+    assert!(standing.count() > 0);
+    reading.stop();
+    keeping.stop();
+}
+
+#[test]
+fn recovery_that_fails_leaves_nothing_behind() {
+    let world = World::new();
+    let patient = chart::patient(&world, "maria");
+    let stranger = world.home("patient", "stranger");
+    let custodian = world.home("custodian", "vaultco");
+    let keeping = custodian.serve();
+    patient.meets(&custodian);
+    patient.grants("vaultco", &["--custodian"]);
+    patient.json(&["sync"]);
+    let ticket = custodian.ticket();
+    let new = world.bare("new");
+    let recover = |words: &str, from: &str| new.run(&["recover", "--words-file", words, "--from", from, "--no-passphrase", "--timeout", "10s"]);
+
+    let right = std::fs::read_to_string(world.path("maria.words")).expect("words");
+    let mut wrong: Vec<&str> = right.split_whitespace().collect();
+    wrong.swap(0, 1);
+    let misspelt = right.replacen(wrong[3], "zzzz", 1);
+    let texts = [wrong.join(" "), misspelt, wrong[..23].join(" "), String::new()];
+    for (index, text) in texts.iter().enumerate() {
+        let file = world.write(&format!("wrong-{index}"), text.as_bytes());
+        let ran = recover(&file, &ticket);
+        assert_eq!(ran.code, 1, "{index}: {}", ran.stderr);
+        assert!(ran.stderr.contains("words"), "{}", ran.stderr);
+        assert!(right.split_whitespace().filter(|word| ran.stderr.split(|c: char| !c.is_alphabetic()).any(|said| said == *word)).count() < 3, "words are not repeated: {}", ran.stderr);
+    }
+    let others = recover(&world.name("stranger.words"), &ticket);
+    assert_eq!(others.code, 3, "{}", others.stderr);
+    keeping.stop();
+    let nobody = recover(&world.name("maria.words"), &ticket);
+    assert_eq!(nobody.code, 4, "{}", nobody.stderr);
+    assert_eq!(recover(&world.name("maria.words"), "chartmesh:nonsense").code, 2);
+    assert!(!new.path().exists() || files(new.path()).is_empty(), "{:?}", files(new.path()));
+    assert!(stranger.fails(1, &["recover", "--words-file", &world.name("maria.words"), "--from", &ticket, "--no-passphrase"]).contains("already"));
+}
