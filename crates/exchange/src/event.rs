@@ -79,7 +79,7 @@ pub enum Effect {
         /// The peer's nonce.
         nonce: [u8; 32],
     },
-    /// The peer proved to hold a root of this ledger and is served as a device for this session.
+    /// The peer proved to hold a root of this ledger and is served as a device for this session, as long as the ledger lists that root.
     Claimed {
         /// Which.
         ledger: LedgerId,

@@ -11,7 +11,7 @@ use crate::category::is_supporting;
 use crate::extract::{Reading, Role};
 use crate::labels::{Links, Set, assigned, spread};
 use crate::resolve::{Index, Names};
-use crate::{Compartment, Draft, MAX_DOCUMENT, Resource, ResourceFacts};
+use crate::{Compartment, Draft, MAX_DOCUMENT, Resource, ResourceFacts, Sensitivity};
 
 /// Room for the envelope of a document and of one entry in it.
 const ENVELOPE: usize = 64 << 10;
@@ -64,9 +64,11 @@ pub(crate) fn drafts(mut items: Vec<Item>) -> Vec<Draft> {
     }
 
     // Copies first: afterwards the originals' bytes move into their documents.
+    let lowest = lowest(&plans);
+    let labelled = |at: usize| Some((items.get(at)?, sets.get(at).copied()?.with(lowest.get(&at).copied().map_or(Set::of(Sensitivity::General), Set::of))));
     let copies: Vec<Vec<Resource>> = plans
         .iter()
-        .map(|(compartment, _, copies)| copies.iter().filter_map(|&at| Some(copy(items.get(at)?, sets.get(at).copied()?, *compartment))).collect())
+        .map(|(compartment, _, copies)| copies.iter().filter_map(|&at| labelled(at).map(|(item, set)| copy(item, set, *compartment))).collect())
         .collect();
     let mut items: Vec<Option<Item>> = items.into_iter().map(Some).collect();
     let mut drafts = Vec::with_capacity(plans.len());
@@ -75,6 +77,20 @@ pub(crate) fn drafts(mut items: Vec<Item>) -> Vec<Draft> {
         drafts.push(Draft { compartment, resources: own.chain(copies).collect() });
     }
     drafts
+}
+
+/// The least sensitive compartment that each copied resource appears in. A psychiatrist is known from mental-health records at the least: whoever is not to see those is not to
+/// see the copy in a more sensitive document either.
+fn lowest(plans: &[(Compartment, Vec<usize>, Vec<usize>)]) -> BTreeMap<usize, Sensitivity> {
+    let mut lowest = BTreeMap::new();
+    for (compartment, _, copies) in plans {
+        let Compartment::Clinical { sensitivity, .. } = compartment else { continue };
+        for at in copies {
+            let least = lowest.entry(*at).or_insert(*sensitivity);
+            *least = (*least).min(*sensitivity);
+        }
+    }
+    lowest
 }
 
 /// For each resource, what each of its references means.
@@ -250,4 +266,32 @@ fn copy(item: &Item, set: Set, compartment: Compartment) -> Resource {
         facts.labels = assigned(item.reading.confidentiality, set);
     }
     Resource { facts, bytes: item.bytes.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Input, import};
+
+    #[test]
+    fn a_copy_is_as_closed_as_the_least_sensitive_place_it_is_known_from() {
+        let condition = |id: &str, code: &str| {
+            format!(
+                r#"{{"resource":{{"resourceType":"Condition","id":"{id}","code":{{"coding":[{{"system":"http://snomed.info/sct","code":"{code}"}}]}},"subject":{{"reference":"Patient/p"}},"asserter":{{"reference":"Practitioner/d"}}}}}}"#
+            )
+        };
+        let doctor = r#"{"resource":{"resourceType":"Practitioner","id":"d"}}"#;
+        let bundle = |entries: &[String]| Input::new("test", format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{}]}}"#, entries.join(",")).into_bytes());
+        let copies = |entries: &[String]| -> Vec<(Sensitivity, BTreeSet<Sensitivity>)> {
+            let drafts = import([bundle(entries)]).unwrap().drafts;
+            let doctors = drafts.iter().flat_map(|draft| &draft.resources).filter(|resource| resource.facts.resource_type == "Practitioner");
+            doctors.map(|resource| (resource.facts.sensitivity(), resource.facts.sensitivities.clone())).collect()
+        };
+        let (depression, hiv, cold) = (condition("a", "370143000"), condition("b", "86406008"), condition("c", "82272006"));
+        let sensitive = copies(&[doctor.into(), depression.clone(), hiv.clone()]);
+        assert!(sensitive.contains(&(Sensitivity::MentalHealth, BTreeSet::from([Sensitivity::MentalHealth]))));
+        assert!(sensitive.contains(&(Sensitivity::Hiv, BTreeSet::from([Sensitivity::MentalHealth, Sensitivity::Hiv]))));
+        let known = copies(&[doctor.into(), depression, hiv, cold]);
+        assert!(known.contains(&(Sensitivity::Hiv, BTreeSet::from([Sensitivity::Hiv]))));
+    }
 }

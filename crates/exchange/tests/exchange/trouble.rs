@@ -73,7 +73,8 @@ fn a_peer_that_keeps_sending_nonsense_is_hung_up_on() {
 fn what_follows_a_refused_entry_is_passed_over_in_silence() {
     let (mut nodes, ledger) = phone_and_custodian();
     fill(&mut nodes[0], ledger, "notes", 40);
-    let log = nodes[0].replica.ledgers[&ledger].entries(&lane("notes")).skip(1).map(chartmesh_ledger::Entry::to_raw);
+    let notes = lane("notes");
+    let log = nodes[0].replica.ledgers[&ledger].entries(&notes).skip(1).map(chartmesh_ledger::Entry::to_raw);
     let entries = Frame::Entries { ledger, entries: log.collect() };
     let (mut other, _) = phone_and_custodian();
     let mut pair = meet(&mut other);
