@@ -188,7 +188,7 @@ fn wrong_usage_and_wrong_places_have_their_exit_codes() {
     assert!(patient.fails(1, &["consent", "show", "abcd"]).contains("abcd"));
     assert!(patient.fails(1, &["consent", "revoke", "abcd"]).contains("abcd"));
     assert!(patient.fails(1, &["peer", "remove", "nobody"]).contains("nobody"));
-    assert!(patient.fails(1, &["records", "list", "--patient", "nobody"]).contains("nobody"));
+    assert!(patient.fails(1, &["records", "list", "--patient", "nobody"]).contains("no other patient"));
     assert!(patient.fails(1, &["records", "sealed", "00", "--out", &world.name("out")]).contains("00"));
     std::fs::write(patient.path().join("config.json"), "{\"rellay\":1}").expect("writing");
     assert!(patient.fails(1, &["sync"]).contains("rellay"));

@@ -85,6 +85,13 @@ fn an_invitation_travels_as_a_file_where_nobody_is_online() {
     patient.json(&["consent", "invitation", &grant, "--out", &file]);
     assert!(other.fails(3, &["peer", "add", &file]).contains("invitation"), "it is for somebody else");
     assert_eq!(clinic.json(&["peer", "add", &file, "--alias", "maria"])["name"], "maria");
+    // Whose invitation it is does not depend on who else has sent one.
+    let second = world.home("patient", "paula");
+    second.json(&["peer", "add", &world.name("clinic.card"), "--alias", "clinic"]);
+    let from_paula = world.name("invitation-of-paula");
+    second.json(&["consent", "invitation", &second.grants("clinic", &[]), "--out", &from_paula]);
+    assert_eq!(clinic.json(&["peer", "add", &from_paula])["name"], "paula");
+    assert_eq!(clinic.json(&["peer", "add", &file, "--alias", "maria"])["name"], "maria");
     let serving = patient.serve();
     // Its card says where the patient is now.
     patient.json(&["card", "--out", &world.name("maria.card")]);

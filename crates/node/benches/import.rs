@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p chartmesh-node --bench import` (with `CHARTMESH_DATA`, over Synthea patients). On one core: `taskset -c 0` in front.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
+
 #[path = "data.rs"]
 mod data;
 

@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p chartmesh-node --bench replication` (with `CHARTMESH_DATA`, over Synthea patients).
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
+
 #[path = "data.rs"]
 mod data;
 

@@ -200,11 +200,8 @@ pub enum Request {
         /// Which patient.
         patient: Option<String>,
     },
-    /// Check everything in the ledgers held, or in an exported file.
-    LedgerVerify {
-        /// An exported ledger.
-        file: Option<serde_bytes::ByteBuf>,
-    },
+    /// Check everything in the ledgers held; an exported file is for [`crate::verify_ledger_file`].
+    LedgerVerify,
     /// A ledger as a file.
     LedgerExport {
         /// Which patient.

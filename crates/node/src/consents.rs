@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chartmesh_consent::{ConsentMeta, ConsentState, Terms, from_fhir, select, to_fhir};
-use chartmesh_identity::{AuthorKey, GrantId, LedgerId, PartyKey};
-use chartmesh_records::{Compartment, ResourceKey};
+use chartmesh_consent::{ConsentMeta, ConsentState, Effect, Period, Provision, Terms, from_fhir, select, to_fhir};
+use chartmesh_identity::{GrantId, LedgerId, PartyKey};
+use chartmesh_records::Compartment;
 
 use crate::{
     api::{ApiError, GrantInfo, PreviewInfo, PreviewLine, TermsInput},
     core::Core,
     duties::{notices, read_request},
     node::Node,
+    reading::{Held, Version},
     time,
 };
 
@@ -93,18 +94,19 @@ impl Node {
     pub(crate) async fn consent_import(&self, consent: &[u8]) -> Result<GrantInfo, ApiError> {
         let imported = from_fhir(consent).map_err(|error| ApiError::failed(format_args!("the Consent cannot be taken over: {error}")))?;
         let json: serde_json::Value = serde_json::from_slice(consent).map_err(|error| ApiError::failed(format_args!("not JSON: {error}")))?;
-        let alias = self.with(|core| {
+        let (alias, party) = self.with(|core| {
             core.own_ledger()?;
             let mut named = Vec::new();
             texts(&json, &mut named);
             let known: Vec<_> = core.peers.iter().filter(|peer| peer.added && named.iter().any(|text| *text == party_reference(&peer.party()) || *text == peer.name())).collect();
             match known.as_slice() {
-                [peer] => Ok(peer.alias.clone()),
+                [peer] => Ok((peer.alias.clone(), peer.party())),
                 [] => Err(ApiError::failed("the Consent names nobody who is a contact here").advise("its recipient must be a contact: `chartmesh peer add`, then name it by its card's name")),
                 _ => Err(ApiError::failed("the Consent names several contacts").advise("import one Consent for each")),
             }
         })?;
-        self.grant(&alias, imported.terms).await
+        let terms = lift(imported.terms, &party_reference(&party), time::now());
+        self.grant(&alias, terms).await
     }
 
     /// The sealed invitation of a grant.
@@ -125,6 +127,35 @@ const PARTY: &str = "urn:chartmesh:party:";
 /// A party as consent and FHIR name it.
 pub(crate) fn party_reference(party: &PartyKey) -> String {
     format!("{PARTY}{party}")
+}
+
+/// Puts what all permits of a Consent have in common where a grant says it for all of its rules: purposes, the end, and the grantee itself. The meaning stays: a limit of the
+/// whole limits every rule.
+fn lift(mut terms: Terms, grantee: &str, now: i64) -> Terms {
+    let permits: Vec<&Provision> = terms.provisions.iter().filter(|rule| rule.effect == Effect::Permit).collect();
+    let Some(first) = permits.first() else { return terms };
+    let (purposes, period) = (first.purposes.clone(), first.period);
+    let common_purposes = !purposes.is_empty() && permits.iter().all(|rule| rule.purposes == purposes);
+    let begun = |period: &Period| period.start.is_none_or(|start| start <= now);
+    let common_period = period.as_ref().is_some_and(begun) && permits.iter().all(|rule| rule.period == period);
+    if common_purposes {
+        terms.purposes = purposes;
+    }
+    if common_period {
+        terms.expires = period.and_then(|period| period.end);
+    }
+    for rule in terms.provisions.iter_mut().filter(|rule| rule.effect == Effect::Permit) {
+        if common_purposes {
+            rule.purposes.clear();
+        }
+        if common_period {
+            rule.period = None;
+        }
+        if rule.recipients == [grantee] {
+            rule.recipients.clear();
+        }
+    }
+    terms
 }
 
 /// Every string in a JSON value.
@@ -199,17 +230,17 @@ impl Core {
     }
 
     /// What a party sees under these terms, document by document as it is enforced: a resource is open if any copy of it is.
-    fn foresee(&self, id: &LedgerId, terms: &Terms, party: &PartyKey, now: i64) -> Result<BTreeMap<(AuthorKey, ResourceKey, [u8; 32]), Foreseen>, ApiError> {
+    fn foresee(&self, id: &LedgerId, terms: &Terms, party: &PartyKey, now: i64) -> Result<BTreeMap<Version, Foreseen>, ApiError> {
         let (ledger, view) = self.open(id)?;
         let request = read_request(id, &party_reference(party), terms, now);
-        let current: BTreeSet<_> = self.current_resources(id)?.into_iter().map(|held| (held.author, held.facts.key(), held.facts.hash)).collect();
+        let current: BTreeSet<Version> = self.current_resources(id)?.iter().map(Held::version).collect();
         let mut foreseen: BTreeMap<_, Foreseen> = BTreeMap::new();
         for document in view.documents(ledger).iter().filter(|document| !document.quarantined && document.manifest.extract_of.is_none()) {
             let manifest = document.manifest;
             let words = |reasons: &[chartmesh_consent::Reason]| reasons.iter().map(|reason| reason.words.clone()).collect::<Vec<_>>();
             let mut note = |index: usize, permitted: bool, because: Vec<String>| {
                 let Some(facts) = manifest.resources.get(index) else { return };
-                let key = (manifest.author, facts.key(), facts.hash);
+                let key = Version { author: manifest.author, key: facts.key(), hash: facts.hash };
                 if !current.contains(&key) {
                     return;
                 }

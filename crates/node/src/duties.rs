@@ -525,7 +525,7 @@ fn relabel(mut manifest: Manifest, content: &[u8]) -> Option<Manifest> {
     let derived: BTreeMap<[u8; 32], ResourceFacts> = derived.drafts.into_iter().flat_map(|draft| draft.resources).map(|resource| (resource.facts.hash, resource.facts)).collect();
     let mut highest = Sensitivity::General;
     for facts in &mut manifest.resources {
-        let Some(found) = derived.get(&facts.hash) else { return None };
+        let found = derived.get(&facts.hash)?;
         let mut facts_now = found.clone();
         facts_now.category = if facts.is_supporting() { facts.category } else { found.category };
         // What was known of it where it came from, and cannot be seen in the document alone.
@@ -582,7 +582,7 @@ fn is_open_to_writers(compartment: &Compartment) -> bool {
 
 /// The compartments that a grant to write needs.
 pub(crate) fn open_to_writers() -> impl Iterator<Item = Compartment> {
-    Compartment::all().into_iter().filter(is_open_to_writers)
+    Compartment::all().filter(is_open_to_writers)
 }
 
 /// The notices that go with what terms disclose.

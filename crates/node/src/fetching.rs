@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chartmesh_identity::{BlobHash, EntryHash};
+use chartmesh_identity::{BlobHash, EndpointKey, EntryHash};
 use chartmesh_vault::Batch;
 
 use crate::{
@@ -18,6 +18,12 @@ use crate::{
 
 /// How long documents that nobody could give are left alone.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// Documents that the same peers may have.
+struct Group {
+    sources: Vec<Route>,
+    missing: Vec<Missing>,
+}
 
 pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
     loop {
@@ -43,20 +49,20 @@ impl Node {
     /// Fetches what is missing and can be had now. Whether something is left that may be had later.
     async fn fetch_round(&self, net: &Net) -> Result<bool, ApiError> {
         let groups = self.with(|core| {
-            let mut groups: BTreeMap<Vec<[u8; 32]>, (Vec<Route>, Vec<Missing>)> = BTreeMap::new();
+            let mut groups: BTreeMap<Vec<EndpointKey>, Group> = BTreeMap::new();
             for one in core.missing() {
                 let sources = core.sources(&one);
                 if !sources.is_empty() {
-                    let mut key: Vec<[u8; 32]> = sources.iter().map(|route| *route.endpoint.as_bytes()).collect();
+                    let mut key: Vec<EndpointKey> = sources.iter().map(|route| route.endpoint).collect();
                     key.sort_unstable();
-                    groups.entry(key).or_insert_with(|| (sources, Vec::new())).1.push(one);
+                    groups.entry(key).or_insert_with(|| Group { sources, missing: Vec::new() }).missing.push(one);
                 }
             }
             groups
         });
         let mut left = false;
-        for (sources, missing) in groups.into_values() {
-            left |= self.fetch_group(net, &sources, missing).await?;
+        for group in groups.into_values() {
+            left |= self.fetch_group(net, &group.sources, group.missing).await?;
         }
         Ok(left)
     }

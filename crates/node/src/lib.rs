@@ -42,3 +42,4 @@ mod view;
 mod write;
 
 pub use node::{Node, Ready};
+pub use reports::verify_ledger_file;

@@ -110,7 +110,7 @@ impl Node {
             Request::ConsentImport { consent } => self.consent_import(&consent).await.map(Response::Grant),
             Request::ConsentInvitation { grant } => self.consent_invitation(&grant).map(Response::Bytes),
             Request::LedgerLog { patient } => self.ledger_log(patient.as_deref()).map(Response::Log),
-            Request::LedgerVerify { file } => self.ledger_verify(file.map(serde_bytes::ByteBuf::into_vec)).map(Response::Verified),
+            Request::LedgerVerify => self.ledger_verify().map(Response::Verified),
             Request::LedgerExport { patient } => self.ledger_export(patient.as_deref()).map(Response::Bytes),
             Request::Audit { patient } => self.audit(patient.as_deref()).map(Response::Audit),
             Request::Sync { timeout_ms } => self.sync(std::time::Duration::from_millis(timeout_ms)).await.map(Response::Synced),

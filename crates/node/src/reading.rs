@@ -36,6 +36,25 @@ pub(crate) struct Held<'a> {
     pub(crate) filed: bool,
 }
 
+impl Held<'_> {
+    /// What makes it the same as another copy.
+    pub(crate) fn version(&self) -> Version {
+        Version { author: self.author, key: self.facts.key(), hash: self.facts.hash }
+    }
+}
+
+/// One version of a resource, whatever documents it is in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version {
+    pub(crate) author: AuthorKey,
+    pub(crate) key: ResourceKey,
+    pub(crate) hash: [u8; 32],
+}
+
+/// Which of several copies is best: readable, whole, least sensitive.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(State, bool, Compartment);
+
 /// What can be done with a resource or document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
@@ -68,7 +87,7 @@ impl Core {
     /// Every resource that is known of in a ledger, each version once: of copies, the one that is best to open.
     pub(crate) fn resources(&self, id: &LedgerId) -> Result<Vec<Held<'_>>, ApiError> {
         let (ledger, view) = self.open(id)?;
-        let mut best: BTreeMap<(AuthorKey, ResourceKey, [u8; 32]), ((State, bool, Compartment), Held<'_>)> = BTreeMap::new();
+        let mut best: BTreeMap<Version, (Rank, Held<'_>)> = BTreeMap::new();
         let documents = view.documents(ledger);
         let known: BTreeSet<BlobHash> = documents.iter().map(Document::blob).collect();
         let inbox = view.catalog(&Compartment::Inbox);
@@ -90,8 +109,8 @@ impl Core {
                     superseded: false,
                     filed: inbox.is_none() || document.lane != inbox,
                 };
-                let rank = (state, document.manifest.extract_of.is_some(), facts.compartment());
-                match best.entry((held.author, facts.key(), facts.hash)) {
+                let rank = Rank(state, document.manifest.extract_of.is_some(), facts.compartment());
+                match best.entry(held.version()) {
                     std::collections::btree_map::Entry::Occupied(mut other) if other.get().0 > rank => {
                         other.insert((rank, held));
                     }

@@ -360,6 +360,12 @@ impl Core {
         }
     }
 
+    /// Whether the peer of a session was sent an invitation and has not opened it yet: there is more to come once it has.
+    pub(crate) fn awaits_answer(&self, slot: &Slot) -> bool {
+        let arrived = |party| self.keys.patient.as_ref().is_none_or(|patient| self.arrived.contains(&(patient.ledger, party)));
+        slot.invited && slot.peer().is_some_and(|card| !arrived(card.profile.party))
+    }
+
     /// The sealed invitation for a party with a live grant.
     pub(crate) fn invitation(&self, id: &LedgerId, party: &PartyKey) -> Result<Option<Vec<u8>>, ApiError> {
         let (ledger, view) = self.open(id)?;
@@ -381,7 +387,7 @@ impl Core {
     }
 
     /// Opens an invitation and takes part in the ledger. Which.
-    pub(crate) fn accept_invitation(&mut self, sealed: &[u8], from: Option<PartyKey>) -> Result<Option<LedgerId>, ApiError> {
+    pub(crate) fn accept_invitation(&mut self, sealed: &[u8], from: Option<PartyKey>) -> Result<LedgerId, ApiError> {
         let Ok(bytes) = open(sealed, &self.keys.sealing) else {
             return Err(ApiError::refused("the invitation is not sealed to this node"));
         };
@@ -401,7 +407,7 @@ impl Core {
             }
             self.sessions.signals.dial.notify_one();
         }
-        Ok(is_new.then_some(invitation.ledger))
+        Ok(invitation.ledger)
     }
 
     /// What a peer is to a ledger, at its session's word where it claimed it with a root.

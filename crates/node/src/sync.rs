@@ -52,9 +52,9 @@ impl Node {
 
     fn add_invitation(&self, bytes: &[u8], alias: Option<&str>) -> Result<PeerInfo, ApiError> {
         self.with(|core| {
-            core.accept_invitation(bytes, None)?;
-            let patients = core.memberships.values().flat_map(|member| &member.nodes).filter_map(|card| Card::read(card.as_bytes()).ok());
-            let patient = patients.filter(|card| card.profile.kind == chartmesh_identity::Kind::Patient).last();
+            let ledger = core.accept_invitation(bytes, None)?;
+            let mut patients = core.memberships.get(&ledger).into_iter().flat_map(|member| &member.nodes).filter_map(|card| Card::read(card.as_bytes()).ok());
+            let patient = patients.rfind(|card| card.profile.kind == chartmesh_identity::Kind::Patient);
             let patient = patient.ok_or_else(|| ApiError::failed("the invitation names no device of the patient"))?;
             let party = patient.profile.party;
             core.peers.meet(patient, true, alias, &core.vault)?;
@@ -203,7 +203,7 @@ impl Node {
 
     /// Waits until these sessions are settled and stay so after this node has done its duties.
     async fn await_settled(&self, sessions: &[(String, u64, EndpointKey)], deadline: Instant) -> Result<(), ApiError> {
-        let settled = |core: &mut Core| sessions.iter().all(|(_, id, _)| core.sessions.slot(*id).is_none_or(|slot| slot.settled && slot.peer().is_some()));
+        let settled = |core: &mut Core| sessions.iter().all(|(_, id, _)| core.sessions.slot(*id).is_none_or(|slot| slot.settled && slot.peer().is_some() && !core.awaits_answer(slot)));
         loop {
             loop {
                 let changed = self.0.signals.sessions.notified();

@@ -45,8 +45,10 @@ impl Ledger {
                 context.output.answer(&log, |log| table(log))?;
             }
             Self::Verify { file } => {
-                let file = file.as_deref().map(files::read).transpose()?;
-                let info: VerifyInfo = context.ask(Request::LedgerVerify { file: file.map(Into::into) }).await?;
+                let info: VerifyInfo = match file.as_deref() {
+                    Some(file) => chartmesh_node::verify_ledger_file(&files::read(file)?),
+                    None => context.ask(Request::LedgerVerify).await?,
+                };
                 context.output.answer(&info, verified)?;
                 if !info.ok {
                     return Ok(Outcome::Wrong);

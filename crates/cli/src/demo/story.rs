@@ -260,7 +260,7 @@ async fn look_back(stage: &Stage, teller: &mut Teller, chart: &Chart) -> Result<
         .step("The ledger verifies, wherever it is held", async {
             let mut entries = 0;
             for actor in stage.everybody() {
-                let info: VerifyInfo = actor.ask(Request::LedgerVerify { file: None }).await?;
+                let info: VerifyInfo = actor.ask(Request::LedgerVerify).await?;
                 claim(info.ok && info.ledgers == 1, || {
                     format!("on the node of the {}: {} problems, {} forks", actor.alias, info.problems.len(), info.forks.len())
                 })?;

@@ -32,7 +32,7 @@ const MAX_INVITATIONS: u32 = 16;
 /// Charters for ledgers that are not open, after which a peer is hung up on.
 const MAX_LOOSE_CHARTERS: u32 = 64;
 /// Answers that a ledger is not here or not for the peer, after which it is hung up on.
-const MAX_UNKNOWNS: u32 = 64;
+const MAX_UNKNOWNS: u32 = 1024;
 
 /// Which side of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

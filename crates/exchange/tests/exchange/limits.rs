@@ -150,11 +150,11 @@ fn whoever_asks_for_ledger_after_ledger_is_hung_up_on() {
     let (mut nodes, ledger) = phone_and_custodian();
     let mut pair = meet(&mut nodes);
     let before = pair.saw[1].sent.len();
-    for n in 0..100u8 {
-        let open = Frame::Open { ledger: LedgerId::of(&[n]), digest: vec![0; 32].into(), beyond: Vec::new() };
+    for n in 0..1100u16 {
+        let open = Frame::Open { ledger: LedgerId::of(&n.to_be_bytes()), digest: vec![0; 32].into(), beyond: Vec::new() };
         pair.tell(&mut nodes, 1, Event::Frame(open.encode()));
     }
-    assert_eq!(pair.saw[1].frames()[before..], ["unknown"; 64]);
+    assert_eq!(pair.saw[1].frames()[before..], ["unknown"; 1024]);
     assert_eq!(pair.saw[1].effects.last(), Some(&Effect::Close { reason: Closing::TooMany("ledgers") }));
     assert!(pair.sessions[1].named(&ledger));
 }

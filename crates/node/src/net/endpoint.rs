@@ -13,8 +13,10 @@ use iroh::{
 use iroh_mdns_address_lookup::MdnsAddressLookup;
 use tokio::time::timeout;
 
-use super::{NetConfig, Path, Route, error::NetError, link};
+use super::{NetConfig, Path, Route, error::NetError};
 
+/// How long closed connections may take to drain. Every peer has been told by then; the rest is QUIC's politeness.
+const DRAIN_WAIT: Duration = Duration::from_millis(500);
 /// ALPN of links (protocol.md "Replication").
 pub(super) const ALPN: &[u8] = b"chartmesh/1";
 /// Name of the service on a local network.
@@ -136,7 +138,7 @@ pub(super) fn remote(connection: &Connection) -> EndpointKey {
 
 /// Closes the endpoint: peers are told, for as long as a link's close may take.
 pub(super) async fn close(endpoint: &Endpoint) {
-    if timeout(link::CLOSE_WAIT, endpoint.close()).await.is_err() {
+    if timeout(DRAIN_WAIT, endpoint.close()).await.is_err() {
         tracing::debug!("the endpoint did not close in time");
     }
 }
