@@ -22,7 +22,8 @@ const commands = {
   },
   open: async (file, identity) => {
     const decrypter = new Decrypter();
-    decrypter.addIdentity(await line(identity));
+    const identities = (await line(identity)).split("\n").filter((text) => text && !text.startsWith("#"));
+    for (const text of identities) decrypter.addIdentity(text);
     return decrypter.decrypt(await readFile(file));
   },
 };

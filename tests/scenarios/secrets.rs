@@ -2,7 +2,7 @@
 
 use crate::{
     chart::{self, MARKER},
-    world::{World, contains, files, mode, text, until},
+    world::{World, contains, files, mode, until},
 };
 
 #[test]

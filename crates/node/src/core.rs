@@ -131,6 +131,7 @@ impl Core {
             self.memberships.insert(id, membership);
         }
         self.replica.ledgers.insert(id, ledger);
+        self.replica.look_for_bodies(id);
         self.open_view(id);
         Ok(())
     }

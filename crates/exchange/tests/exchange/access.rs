@@ -4,10 +4,10 @@ use chartmesh_exchange::{
     Closing, Effect, Event, Frame, Options,
     sim::{Draft, Node, Person, as_device, key, lane, next_charter},
 };
-use chartmesh_identity::{Kind, LedgerId};
-use chartmesh_ledger::{Action, Peer, Use};
+use chartmesh_identity::{Kind, LedgerId, Signed};
+use chartmesh_ledger::{Action, Checkpoint, Peer, Use};
 
-use crate::pair::{Pair, count, fill, grant, meet, phone_and_custodian, publish, write};
+use crate::pair::{NOW, Pair, count, fill, grant, meet, phone_and_custodian, publish, write};
 
 fn with(node: Node, other: Person) -> [Node; 2] {
     [Node::new(other), node]
@@ -154,6 +154,14 @@ fn what_a_party_holds_beyond_what_it_is_served_is_not_sent_to_who_has_it() {
         assert!(pair.sessions[0].settled() && pair.sessions[1].settled());
         nodes.swap(0, 1);
     }
+    // A checkpoint that the party has and the custodian has not: they differ, and still nothing is sent twice.
+    let (author, lane) = (key("phone").author(), chartmesh_exchange::sim::circle(&nodes[0].person.party()));
+    let checkpoint = Checkpoint { ledger, lane, author, heads: Vec::new(), time: NOW, cosignatures: Vec::new() };
+    assert!(nodes[0].replica.hear(Signed::sign(checkpoint, &key("phone")), NOW));
+    let pair = meet(&mut nodes);
+    let said = pair.saw[0].frames();
+    assert!(said.contains(&"heads") && said.contains(&"checkpoint") && !said.contains(&"entries"), "{said:?}");
+    assert!(nodes[1].replica.checkpoint(ledger, lane, NOW).is_some());
 }
 
 #[test]
