@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Files with one patient each, and what they are.
-pub fn files(directory: &Path) -> (&'static str, Vec<PathBuf>) {
+pub(crate) fn files(directory: &Path) -> (&'static str, Vec<PathBuf>) {
     let Some(data) = std::env::var_os("CHARTMESH_DATA") else { return ("made-up patients", (0..8).map(|index| made_up(directory, index)).collect()) };
     let most = std::env::var("CHARTMESH_PATIENTS").ok().and_then(|most| most.parse().ok()).unwrap_or(12);
     let mut files: Vec<PathBuf> = std::fs::read_dir(Path::new(&data).join("synthea"))

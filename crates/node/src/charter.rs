@@ -84,4 +84,3 @@ pub(crate) fn keyring_body(patient: &PatientSecrets, name: &str, to: &Recipient)
     };
     seal_body(&KeyBody { keys: Vec::new(), keyring: Some(keyring) }, to)
 }
-

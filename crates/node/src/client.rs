@@ -38,7 +38,9 @@ impl Client {
             Way::Here(node) => node.ask(request).await,
             Way::Socket(stream) => {
                 let mut stream = stream.lock().await;
-                let lost = |error: std::io::Error| ApiError::failed(format_args!("the running node did not answer: {error}")).advise("is it being stopped? then try again");
+                let lost = |error: std::io::Error| {
+                    ApiError::failed(format_args!("the running node did not answer: {error}")).advise("is it being stopped? then try again")
+                };
                 control::send(&mut stream, &request).await.map_err(lost)?;
                 control::receive::<Result<Response, ApiError>>(&mut stream).await.map_err(lost)?
             }

@@ -26,7 +26,12 @@ impl Node {
             let foreseen = core.foresee(&id, &terms, &peer.party(), now)?;
             let mut lines: BTreeMap<Compartment, PreviewLine> = BTreeMap::new();
             for one in foreseen.values() {
-                let line = lines.entry(one.compartment).or_insert_with(|| PreviewLine { compartment: one.compartment.to_string(), readable: 0, closed: 0, because: Vec::new() });
+                let line = lines.entry(one.compartment).or_insert_with(|| PreviewLine {
+                    compartment: one.compartment.to_string(),
+                    readable: 0,
+                    closed: 0,
+                    because: Vec::new(),
+                });
                 *(if one.permitted { &mut line.readable } else { &mut line.closed }) += 1;
                 for words in &one.because {
                     if !line.because.contains(words) {
@@ -98,10 +103,15 @@ impl Node {
             core.own_ledger()?;
             let mut named = Vec::new();
             texts(&json, &mut named);
-            let known: Vec<_> = core.peers.iter().filter(|peer| peer.added && named.iter().any(|text| *text == party_reference(&peer.party()) || *text == peer.name())).collect();
+            let known: Vec<_> = core
+                .peers
+                .iter()
+                .filter(|peer| peer.added && named.iter().any(|text| *text == party_reference(&peer.party()) || *text == peer.name()))
+                .collect();
             match known.as_slice() {
                 [peer] => Ok((peer.alias.clone(), peer.party())),
-                [] => Err(ApiError::failed("the Consent names nobody who is a contact here").advise("its recipient must be a contact: `chartmesh peer add`, then name it by its card's name")),
+                [] => Err(ApiError::failed("the Consent names nobody who is a contact here")
+                    .advise("its recipient must be a contact: `chartmesh peer add`, then name it by its card's name")),
                 _ => Err(ApiError::failed("the Consent names several contacts").advise("import one Consent for each")),
             }
         })?;
@@ -116,7 +126,8 @@ impl Node {
             let grant = core.find_grant(&id, word)?;
             let (_, view) = core.open(&id)?;
             let party = view.grants.get(&grant).map(|open| open.party).ok_or_else(|| ApiError::failed("an unknown grant"))?;
-            core.invitation(&id, &party)?.ok_or_else(|| ApiError::refused("the grant is not in force").advise("`chartmesh consent list` shows which grants are"))
+            core.invitation(&id, &party)?
+                .ok_or_else(|| ApiError::refused("the grant is not in force").advise("`chartmesh consent list` shows which grants are"))
         })
     }
 }
@@ -245,7 +256,9 @@ impl Core {
                     return;
                 }
                 let one = Foreseen { permitted, compartment: manifest.compartment, because };
-                let better = foreseen.get(&key).is_none_or(|known| (known.permitted, std::cmp::Reverse(known.compartment)) < (permitted, std::cmp::Reverse(one.compartment)));
+                let better = foreseen
+                    .get(&key)
+                    .is_none_or(|known| (known.permitted, std::cmp::Reverse(known.compartment)) < (permitted, std::cmp::Reverse(one.compartment)));
                 if better {
                     foreseen.insert(key, one);
                 }

@@ -5,9 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_exchange::{Me, Replica};
-use chartmesh_identity::{
-    AuthorKey, BlobHash, Card, Contact, EntryHash, Kind, LaneId, LedgerId, PartyKey, Signed, Verified, from_canonical, to_canonical,
-};
+use chartmesh_identity::{AuthorKey, BlobHash, Card, Contact, EntryHash, Kind, LaneId, LedgerId, PartyKey, Signed, Verified, from_canonical, to_canonical};
 use chartmesh_ledger::{Charter, Checkpoint, Entry, Invitation, Ledger, Refusal, Seed};
 use chartmesh_sealing::Identity;
 use chartmesh_vault::{Batch, Bodies, Table, Vault};
@@ -153,7 +151,7 @@ impl Core {
             (_, Some(member)) => {
                 let identities = member.identities.iter().map(|seed| Identity::from_seed(seed.expose())).collect();
                 View::party(self.keys.party(), member.circle, identities)
-            },
+            }
             _ => View::default(),
         };
         let all: Vec<EntryHash> = ledger.lanes().flat_map(|lane| ledger.entries(lane)).map(Entry::hash).collect();
@@ -235,7 +233,9 @@ impl Core {
             let mut all = self.replica.ledgers.keys();
             return match (all.next(), all.next()) {
                 (Some(only), None) => Ok(*only),
-                (None, _) => Err(ApiError::failed("no patient has shared anything with this node yet").advise("ask the patient for a grant, then run `chartmesh sync`")),
+                (None, _) => {
+                    Err(ApiError::failed("no patient has shared anything with this node yet").advise("ask the patient for a grant, then run `chartmesh sync`"))
+                }
                 _ => Err(ApiError::usage("several patients are held here").advise("name one with --patient")),
             };
         };
@@ -247,7 +247,10 @@ impl Core {
         let found: Vec<&LedgerId> = self.replica.ledgers.keys().filter(matches).collect();
         match found.as_slice() {
             [one] => Ok(**one),
-            [] => Err(ApiError::failed(format_args!("no patient {word:?} is held here")).advise("`chartmesh status` shows what is held; ask the patient for a grant")),
+            [] => {
+                Err(ApiError::failed(format_args!("no patient {word:?} is held here"))
+                    .advise("`chartmesh status` shows what is held; ask the patient for a grant"))
+            }
             _ => Err(ApiError::usage(format_args!("several patients are called {word:?}")).advise("name one by its ledger id")),
         }
     }

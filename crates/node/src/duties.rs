@@ -129,7 +129,8 @@ impl Node {
                 core.bad.remove(&(publish, old.blob));
                 core.checked.insert((publish, old.blob));
             });
-            let stale = self.with(|core| core.open(&id).is_ok_and(|(ledger, view)| view.document(ledger, &publish, &old.blob).is_some_and(|document| document.stale)));
+            let stale =
+                self.with(|core| core.open(&id).is_ok_and(|(ledger, view)| view.document(ledger, &publish, &old.blob).is_some_and(|document| document.stale)));
             if !stale && place.lane == lane && manifest == old {
                 continue;
             }
@@ -212,7 +213,8 @@ impl Node {
                 self.with(|core| core.bad.insert((share.publish, share.manifest.blob)));
                 continue;
             };
-            let covered: Vec<_> = share.covered.iter().filter_map(|index| Some((share.manifest.resources.get(*index)?, resources.get(*index)?.as_slice()))).collect();
+            let covered: Vec<_> =
+                share.covered.iter().filter_map(|index| Some((share.manifest.resources.get(*index)?, resources.get(*index)?.as_slice()))).collect();
             let compartment = share.manifest.compartment;
             let place = self.with(|core| core.place(&id, &compartment))?.ok_or_else(|| ApiError::failed(format_args!("{compartment} has no usable epoch")))?;
             outgoing.push(Outgoing {
@@ -285,7 +287,9 @@ impl Core {
             let had: BTreeSet<LaneId> = state
                 .envelopes
                 .iter()
-                .flat_map(|envelope| envelope.catalogs.iter().copied().chain(envelope.epochs.iter().filter_map(|epoch| ledger.get(epoch).map(|entry| entry.header.lane))))
+                .flat_map(|envelope| {
+                    envelope.catalogs.iter().copied().chain(envelope.epochs.iter().filter_map(|epoch| ledger.get(epoch).map(|entry| entry.header.lane)))
+                })
                 .collect();
             let mut access = BTreeMap::new();
             for (lane, compartment) in view.catalogs() {
@@ -360,7 +364,9 @@ impl Core {
         let (ledger, view) = self.open(id)?;
         let mut doors: BTreeMap<GrantId, BTreeMap<LaneId, EntryHash>> = BTreeMap::new();
         for (grant, access) in &wanted.access {
-            let Some(state) = view.grants.get(grant).and_then(|open| ledger.lane(&open.circle).grants.get(grant)).filter(|state| state.is_live(now)) else { continue };
+            let Some(state) = view.grants.get(grant).and_then(|open| ledger.lane(&open.circle).grants.get(grant)).filter(|state| state.is_live(now)) else {
+                continue;
+            };
             for (lane, _) in access.iter().filter(|(_, access)| access.writes) {
                 let told = state.envelopes.iter().any(|envelope| envelope.catalogs.contains(lane));
                 if let Some(epoch) = ledger.lane(lane).usable.filter(|_| !told) {
@@ -412,7 +418,8 @@ impl Core {
             let Some(state) = ledger.lane(&open.circle).grants.get(grant).filter(|state| state.is_live(now)) else { continue };
             let given: BTreeSet<(EntryHash, BlobHash)> = state.envelopes.iter().flat_map(|envelope| envelope.documents.iter().copied()).collect();
             let request = read_request(id, &party_reference(&open.party), &open.terms, now);
-            let partial: BTreeSet<LaneId> = view.catalogs().filter(|(_, compartment)| coverage(&open.terms, **compartment) == Coverage::Partial).map(|(lane, _)| lane).collect();
+            let partial: BTreeSet<LaneId> =
+                view.catalogs().filter(|(_, compartment)| coverage(&open.terms, **compartment) == Coverage::Partial).map(|(lane, _)| lane).collect();
             let live = documents.iter().filter(|document| document.lane.is_some_and(|lane| partial.contains(&lane)) && !document.quarantined);
             // Only what this device has looked into, or some device has published, is decided on by its manifest.
             let ready = |document: &&Document<'_>| {
@@ -429,7 +436,11 @@ impl Core {
                 let whole = selection.permitted.len() == manifest.resources.len();
                 let covered: Vec<_> = selection.permitted.iter().map(|index| manifest.resources[*index].hash).collect();
                 let extract = documents.iter().find(|other| {
-                    other.manifest.extract_of == Some(manifest.blob) && other.party.is_none() && !other.quarantined && self.delivered.contains(&(other.publish, other.blob())) && other.manifest.resources.iter().map(|facts| facts.hash).eq(covered.iter().copied())
+                    other.manifest.extract_of == Some(manifest.blob)
+                        && other.party.is_none()
+                        && !other.quarantined
+                        && self.delivered.contains(&(other.publish, other.blob()))
+                        && other.manifest.resources.iter().map(|facts| facts.hash).eq(covered.iter().copied())
                 });
                 let target = if whole { Some(document) } else { extract };
                 let share = match target {
@@ -522,7 +533,8 @@ impl Core {
 fn relabel(mut manifest: Manifest, content: &[u8]) -> Option<Manifest> {
     listed(&manifest, content)?;
     let derived = import([Input::new("document", content.to_vec())]).ok()?;
-    let derived: BTreeMap<[u8; 32], ResourceFacts> = derived.drafts.into_iter().flat_map(|draft| draft.resources).map(|resource| (resource.facts.hash, resource.facts)).collect();
+    let derived: BTreeMap<[u8; 32], ResourceFacts> =
+        derived.drafts.into_iter().flat_map(|draft| draft.resources).map(|resource| (resource.facts.hash, resource.facts)).collect();
     let mut highest = Sensitivity::General;
     for facts in &mut manifest.resources {
         let found = derived.get(&facts.hash)?;
@@ -551,14 +563,16 @@ fn relabel(mut manifest: Manifest, content: &[u8]) -> Option<Manifest> {
 /// The resources of a document, if they are those that its manifest lists.
 fn listed(manifest: &Manifest, content: &[u8]) -> Option<Vec<Vec<u8>>> {
     let resources = read_bundle(content).ok()?;
-    let same = resources.len() == manifest.resources.len() && resources.iter().zip(&manifest.resources).all(|(bytes, facts)| facts.hash == *blake3::hash(bytes).as_bytes());
+    let same = resources.len() == manifest.resources.len()
+        && resources.iter().zip(&manifest.resources).all(|(bytes, facts)| facts.hash == *blake3::hash(bytes).as_bytes());
     same.then_some(resources)
 }
 
 /// All labels of both, with the higher confidentiality.
 fn unite_labels(a: &[Coding], b: &[Coding]) -> Vec<Coding> {
     const CONFIDENTIALITY: [&str; 6] = ["U", "L", "M", "N", "R", "V"];
-    let rank = |label: &Coding| (label.system == chartmesh_consent::CONFIDENTIALITY).then(|| CONFIDENTIALITY.iter().position(|code| *code == label.code)).flatten();
+    let rank =
+        |label: &Coding| (label.system == chartmesh_consent::CONFIDENTIALITY).then(|| CONFIDENTIALITY.iter().position(|code| *code == label.code)).flatten();
     let all = || a.iter().chain(b);
     let highest = all().filter(|label| rank(label).is_some()).max_by_key(|label| rank(label));
     let others: BTreeSet<&Coding> = all().filter(|label| rank(label).is_none()).collect();

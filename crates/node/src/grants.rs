@@ -89,7 +89,9 @@ impl Core {
         let endpoint = peer.card.contact.endpoints.first().copied();
         let card = peer.card.as_bytes().to_vec();
         if terms.custodian && kind != Kind::Custodian {
-            return Err(ApiError::usage(format_args!("{name} is a {kind}, not a custodian")).advise("--custodian is for nodes made with `chartmesh init custodian`"));
+            return Err(
+                ApiError::usage(format_args!("{name} is a {kind}, not a custodian")).advise("--custodian is for nodes made with `chartmesh init custodian`")
+            );
         }
         if terms.write {
             self.ensure_catalogs(&id, open_to_writers())?;
@@ -97,7 +99,8 @@ impl Core {
         let grant = GrantId::random();
         let mut writer = Writer::new(self, id)?;
         let (circle, recipient) = circle(&mut writer, &id, &party)?;
-        let body = GrantBody { terms: ByteBuf::from(to_canonical(terms)), party_name: name, purpose: terms.describe().join(" "), card: Some(ByteBuf::from(card)) };
+        let body =
+            GrantBody { terms: ByteBuf::from(to_canonical(terms)), party_name: name, purpose: terms.describe().join(" "), card: Some(ByteBuf::from(card)) };
         let body = seal_body(&body, &recipient)?;
         writer.entry(circle, Action::Grant { id: grant, party, until: terms.expires, max_age: DEFAULT_MAX_AGE }, Parts::body(body))?;
         if terms.custodian {
@@ -124,7 +127,10 @@ impl Core {
         let fence = ledger.fence(&circle);
         let recipient = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?.recipient().clone();
         let elsewhere = view.grants.iter().any(|(other, open)| {
-            *other != grant && open.party == party && open.terms.custodian && ledger.lane(&circle).grants.get(other).is_some_and(|state| state.revoked.is_none())
+            *other != grant
+                && open.party == party
+                && open.terms.custodian
+                && ledger.lane(&circle).grants.get(other).is_some_and(|state| state.revoked.is_none())
         });
         let body = seal_body(&RevokeBody { reason: reason.unwrap_or_default().to_owned() }, &recipient)?;
         let mut writer = Writer::new(self, id)?;

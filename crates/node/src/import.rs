@@ -45,7 +45,11 @@ impl Node {
 
     async fn publish_import(&self, id: LedgerId, files: u64, read: Import) -> Result<ImportInfo, ApiError> {
         let mut info = ImportInfo { files, resources: read.resources as u64, ..ImportInfo::default() };
-        info.refused = read.refused.into_iter().map(|refused| RefusedInfo { position: format!("{}: {}", refused.input, refused.position), reason: refused.reason }).collect();
+        info.refused = read
+            .refused
+            .into_iter()
+            .map(|refused| RefusedInfo { position: format!("{}: {}", refused.input, refused.position), reason: refused.reason })
+            .collect();
         let marked = read.drafts.iter().flat_map(|draft| &draft.resources).filter(|resource| resource.facts.typed != Typed::Ok);
         info.marked = marked.map(|resource| (resource.facts.key(), resource.facts.hash)).collect::<BTreeSet<_>>().len() as u64;
         let (fresh, unchanged) = self.with(|core| core.sift(&id, read.drafts))?;
@@ -55,7 +59,10 @@ impl Node {
             if core.is_owner(&id) {
                 core.ensure_catalogs(&id, compartments.iter().copied())?;
             }
-            let places = compartments.iter().map(|compartment| Ok((*compartment, core.writing_place(&id, compartment)?))).collect::<Result<BTreeMap<_, _>, ApiError>>()?;
+            let places = compartments
+                .iter()
+                .map(|compartment| Ok((*compartment, core.writing_place(&id, compartment)?)))
+                .collect::<Result<BTreeMap<_, _>, ApiError>>()?;
             Ok((core.publisher(id), places))
         })?;
         let mut published = BTreeSet::new();
@@ -75,7 +82,8 @@ impl Node {
         }
         let stored = self.seal_and_store(publisher, outgoing).await?;
         self.with(|core| {
-            let notes: Vec<_> = if core.is_owner(&id) { Vec::new() } else { marks.iter().map(|(compartment, key, hash)| core.note(&id, compartment, key, hash)).collect() };
+            let notes: Vec<_> =
+                if core.is_owner(&id) { Vec::new() } else { marks.iter().map(|(compartment, key, hash)| core.note(&id, compartment, key, hash)).collect() };
             let mut writer = Writer::new(core, id)?;
             publish(&mut writer, stored)?;
             for note in notes {
@@ -105,7 +113,13 @@ impl Core {
         let known: BTreeSet<_> = view
             .documents(ledger)
             .into_iter()
-            .filter(|document| owner && document.party.is_none() && !document.quarantined && document.manifest.extract_of.is_none() && self.delivered.contains(&(document.publish, document.blob())))
+            .filter(|document| {
+                owner
+                    && document.party.is_none()
+                    && !document.quarantined
+                    && document.manifest.extract_of.is_none()
+                    && self.delivered.contains(&(document.publish, document.blob()))
+            })
             .flat_map(|document| document.manifest.resources.iter().map(move |facts| (document.manifest.compartment, facts.key(), facts.hash)))
             .collect();
         let mut unchanged = BTreeSet::new();
@@ -148,7 +162,8 @@ impl Core {
                 return Ok(place);
             }
         }
-        Err(ApiError::refused(format_args!("{} has not let this node write", self.patient_name(id))).advise("ask the patient for a grant with --write, then run `chartmesh sync`"))
+        Err(ApiError::refused(format_args!("{} has not let this node write", self.patient_name(id)))
+            .advise("ask the patient for a grant with --write, then run `chartmesh sync`"))
     }
 
     fn admitted_place(&self, id: &LedgerId, compartment: &Compartment) -> Result<Option<Place>, ApiError> {
@@ -157,7 +172,8 @@ impl Core {
         let state = ledger.lane(&lane);
         let now = crate::time::now();
         let admitted = view.writes.get(&lane).into_iter().flatten().find(|access| {
-            let live = view.grants.get(&access.grant).and_then(|open| ledger.lane(&open.circle).grants.get(&access.grant)).is_some_and(|grant| grant.is_live(now));
+            let live =
+                view.grants.get(&access.grant).and_then(|open| ledger.lane(&open.circle).grants.get(&access.grant)).is_some_and(|grant| grant.is_live(now));
             live && state.admits.contains_key(&access.id) && !state.bars.contains_key(&access.id)
         });
         let (Some(access), Some((epoch, recipient))) = (admitted, state.usable_epoch()) else { return Ok(None) };

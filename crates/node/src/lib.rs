@@ -7,7 +7,7 @@
 //!
 //! - *acceptor*: takes links from the network's queue (16 at most wait) and gives each a reader and a writer;
 //! - *reader* and *writer*, per link: frames in and out; the writer's queue is what the session has said and is bounded by the exchange's window;
-//! - *fetcher*: fetches missing documents whenever something about them changes, and every second while some could not be had;
+//! - *fetcher*: fetches missing documents whenever something about them changes, and twice a second while some could not be had;
 //! - *steward*: does what a patient's device owes, on change and every 30 s; signs checkpoints;
 //! - *caller*: calls peers that have no session, with growing pauses;
 //! - *doorkeeper* (`control.rs`): answers programs of the same user over `control.sock`.

@@ -107,7 +107,8 @@ impl Peers {
         }
         match found.as_slice() {
             [peer] => Ok(peer),
-            [] => Err(ApiError::failed(format_args!("no contact is called {word:?}")).advise("`chartmesh peer list` shows the contacts; `chartmesh peer add` adds one")),
+            [] => Err(ApiError::failed(format_args!("no contact is called {word:?}"))
+                .advise("`chartmesh peer list` shows the contacts; `chartmesh peer add` adds one")),
             _ => Err(ApiError::failed(format_args!("several contacts are called {word:?}")).advise("use the alias that `chartmesh peer list` shows")),
         }
     }

@@ -236,7 +236,8 @@ impl Core {
             None => purposes.into_iter().next().unwrap_or_else(|| purpose::act_reason(purpose::TREAT)),
             Some(asked) if purposes.iter().any(|allowed| purpose::covers(allowed, &asked)) => asked,
             Some(asked) => {
-                return Err(ApiError::refused(format_args!("the patient's consent does not cover {}", purpose::name(&asked))).advise("`chartmesh consent list` shows what it covers"));
+                return Err(ApiError::refused(format_args!("the patient's consent does not cover {}", purpose::name(&asked)))
+                    .advise("`chartmesh consent list` shows what it covers"));
             }
         };
         let (ledger, view) = self.open(id)?;
@@ -300,7 +301,8 @@ impl Node {
                 return Err(ApiError::usage(format_args!("several patients have a {reference}")).advise("name one with --patient"));
             }
             let Some((_, state, id, publish, blob, index, facts)) = found.into_iter().next() else {
-                return Err(ApiError::failed(format_args!("no {reference} is held here, or it is not for this node to know")).advise("`chartmesh records list` shows what is held"));
+                return Err(ApiError::failed(format_args!("no {reference} is held here, or it is not for this node to know"))
+                    .advise("`chartmesh records list` shows what is held"));
             };
             match state {
                 State::Readable => {}
@@ -316,7 +318,8 @@ impl Node {
         let opened = self.open_document(&id, &publish, &blob).await?;
         let resources = read_bundle(&opened.content).map_err(|error| ApiError::failed(format_args!("document {}: {error}", blob.short())))?;
         let resource = resources.into_iter().nth(index).filter(|bytes| facts.hash == *blake3::hash(bytes).as_bytes());
-        let resource = resource.ok_or_else(|| ApiError::failed(format_args!("document {} is quarantined: it does not hold what its manifest says", blob.short())))?;
+        let resource =
+            resource.ok_or_else(|| ApiError::failed(format_args!("document {} is quarantined: it does not hold what its manifest says", blob.short())))?;
         // The receipt is on disk before anybody sees a byte.
         self.with(|core| core.receipt(&id, vec![reference.to_owned()], &[&facts], purpose))?;
         Ok(resource)
@@ -406,8 +409,14 @@ impl Node {
             let continues: Vec<LedgerId> = ledger.charter().continues.into_iter().collect();
             Ok::<_, ApiError>((key, document.manifest.clone(), compartment, continues))
         })?;
-        let expected =
-            Expected { hash: *blob, content_length: manifest.content_length, ledger: *id, continues: &continues, compartment: compartment.as_deref(), publisher: manifest.publisher };
+        let expected = Expected {
+            hash: *blob,
+            content_length: manifest.content_length,
+            ledger: *id,
+            continues: &continues,
+            compartment: compartment.as_deref(),
+            publisher: manifest.publisher,
+        };
         let opened = match &key {
             OwnKey::Identity(identity) => open_document(&bytes, identity, &expected),
             OwnKey::File(file) => open_document(&bytes, file, &expected),

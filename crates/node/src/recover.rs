@@ -134,7 +134,8 @@ async fn run(
         None => Some(Err(ApiError::refused("whoever answered hung up").advise("is it a custodian or device of this patient?"))),
         Some(slot) if slot.settled => Some(match holds(core) {
             Some(_) => Ok(()),
-            None => Err(ApiError::refused("whoever answered holds no ledger of these words").advise("check the words, and that it is a custodian or device of this patient")),
+            None => Err(ApiError::refused("whoever answered holds no ledger of these words")
+                .advise("check the words, and that it is a custodian or device of this patient")),
         }),
         Some(_) => None,
     })
@@ -156,13 +157,7 @@ async fn run(
     node.with(|core| {
         let id = core.own_ledger()?;
         let ledger = core.ledger(&id)?;
-        Ok(Recovered {
-            ledger: id,
-            entries: ledger.len() as u64,
-            documents: core.delivered.len() as u64,
-            missing: core.missing().len() as u64,
-            suspended,
-        })
+        Ok(Recovered { ledger: id, entries: ledger.len() as u64, documents: core.delivered.len() as u64, missing: core.missing().len() as u64, suspended })
     })
 }
 
@@ -182,13 +177,21 @@ async fn wait_for<T>(node: &Node, deadline: Instant, mut answer: impl FnMut(&Cor
 }
 
 /// Opens the keyring with the words, then makes this device the only one. How many were suspended.
-fn take_over(core: &mut Core, id: LedgerId, words: &RecoveryWords, name: Option<&str>, mut secrets: Secrets, passphrase: Option<&Zeroizing<String>>) -> Result<u64, ApiError> {
+fn take_over(
+    core: &mut Core,
+    id: LedgerId,
+    words: &RecoveryWords,
+    name: Option<&str>,
+    mut secrets: Secrets,
+    passphrase: Option<&Zeroizing<String>>,
+) -> Result<u64, ApiError> {
     let keyring = find_keyring(core, &id, words)?;
     if let (None, Some(found)) = (name, &keyring.name) {
         secrets.name.clone_from(found);
     }
     let root = seed();
-    secrets.patient = Some(PatientSecrets { ledger: id, root, keyring_secret: Seed::new(*keyring.secret.expose()), keyring: Seed::new(*keyring.identity.expose()) });
+    secrets.patient =
+        Some(PatientSecrets { ledger: id, root, keyring_secret: Seed::new(*keyring.secret.expose()), keyring: Seed::new(*keyring.identity.expose()) });
     core.keys = Keys::from_secrets(&secrets);
     core.open_view(id);
     let held = held_keys(core, &id)?;

@@ -234,7 +234,11 @@ fn action(action: &Action) -> String {
         Action::Bar { id, .. } => format!("bars {}", id.short()),
         Action::Epoch { supersedes, .. } => format!("new epoch, superseding {}", supersedes.len()),
         Action::Publish { documents } => format!("publishes {} documents", documents.len()),
-        Action::Withdraw { documents, erase, .. } => format!("withdraws {}{}", if documents.is_empty() { "all documents".to_owned() } else { format!("{} documents", documents.len()) }, if *erase { ", to be erased" } else { "" }),
+        Action::Withdraw { documents, erase, .. } => format!(
+            "withdraws {}{}",
+            if documents.is_empty() { "all documents".to_owned() } else { format!("{} documents", documents.len()) },
+            if *erase { ", to be erased" } else { "" }
+        ),
         Action::Unknown { code, .. } => format!("unknown action {code}"),
     }
 }

@@ -15,8 +15,8 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     api::ApiError,
     core::Core,
-    peers::{Met, routes},
     net::Route,
+    peers::{Met, routes},
     time,
 };
 
@@ -198,8 +198,11 @@ impl Core {
     fn carry_out(&mut self, id: u64, effects: Vec<Effect>) {
         for effect in effects {
             if let Err(error) = self.carry_out_one(id, effect) {
-                tracing::warn!(%error, "a session was ended");
-                self.hang_up(id, &error.what);
+                // Why is for this node's user alone: it may name a file or a person.
+                tracing::warn!(kind = ?error.kind, "a session was ended");
+                let remote = self.sessions.slots.get(&id).map(|slot| slot.session.remote());
+                self.hang_up(id, "this node ended the session");
+                self.sessions.ended.extend(remote.map(|remote| (remote, error.what)));
                 return;
             }
         }
@@ -243,7 +246,9 @@ impl Core {
                 self.sessions.signals.duties.notify_one();
             }
             Effect::Invitation { sealed, from } => self.accept_invitation(&sealed, Some(from)).map(|_| ())?,
-            Effect::InvitationTooLong { .. } => return Err(ApiError::failed("an invitation is too long to be sent; carry it as a file (`chartmesh consent invitation`)")),
+            Effect::InvitationTooLong { .. } => {
+                return Err(ApiError::failed("an invitation is too long to be sent; carry it as a file (`chartmesh consent invitation`)"));
+            }
             Effect::CheckpointHeard { ledger, lane } => {
                 if let Some(checkpoint) = self.replica.checkpoints.get(&(ledger, lane)).cloned() {
                     let key = [&ledger.as_bytes()[..], lane.as_bytes()].concat();
@@ -391,7 +396,8 @@ impl Core {
         let Ok(bytes) = open(sealed, &self.keys.sealing) else {
             return Err(ApiError::refused("the invitation is not sealed to this node"));
         };
-        let invitation = Signed::<Invitation>::from_bytes(bytes.to_vec()).verify().map_err(|error| ApiError::refused(format_args!("the invitation: {error}")))?;
+        let invitation =
+            Signed::<Invitation>::from_bytes(bytes.to_vec()).verify().map_err(|error| ApiError::refused(format_args!("the invitation: {error}")))?;
         let is_new = self.join(&invitation)?;
         for card in invitation.nodes.iter().filter_map(|card| Card::read(card.as_bytes()).ok()) {
             let known = self.peers.get(&card.profile.party).is_some();
@@ -456,12 +462,8 @@ impl Core {
                     }
                 }
             } else if let Some(view) = self.views.get(id) {
-                missing.extend(view.documents(ledger).into_iter().filter(|document| document.manifest.publisher != self.keys.author()).map(|document| Missing {
-                    ledger: *id,
-                    publish: document.publish,
-                    blob: document.blob(),
-                    length: document.manifest.length,
-                    author: document.party,
+                missing.extend(view.documents(ledger).into_iter().filter(|document| document.manifest.publisher != self.keys.author()).map(|document| {
+                    Missing { ledger: *id, publish: document.publish, blob: document.blob(), length: document.manifest.length, author: document.party }
                 }));
             }
         }

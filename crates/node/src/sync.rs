@@ -104,10 +104,9 @@ impl Node {
     }
 
     async fn ask_card(&self, net: &Net, route: Route, wanted: CardHash) -> Result<chartmesh_identity::Verified<Card>, ApiError> {
-        let id = self
-            .call(net, std::slice::from_ref(&route), CARD_WAIT)
-            .await
-            .map_err(|error| error.advise("the other node must be running (`chartmesh serve`) and reachable; or take its card as a file (`chartmesh card --out`)"))?;
+        let id = self.call(net, std::slice::from_ref(&route), CARD_WAIT).await.map_err(|error| {
+            error.advise("the other node must be running (`chartmesh serve`) and reachable; or take its card as a file (`chartmesh card --out`)")
+        })?;
         let deadline = Instant::now() + CARD_WAIT;
         loop {
             let changed = self.0.signals.sessions.notified();
@@ -190,7 +189,8 @@ impl Node {
         }
         if called && reached.is_empty() {
             let all = missed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect::<Vec<_>>().join("; ");
-            return Err(ApiError::unreachable(format_args!("nobody could be reached ({all})")).advise("the others must be running `chartmesh serve`; `chartmesh peer list` shows where they were last"));
+            return Err(ApiError::unreachable(format_args!("nobody could be reached ({all})"))
+                .advise("the others must be running `chartmesh serve`; `chartmesh peer list` shows where they were last"));
         }
         Ok(self.with(|core| SyncInfo {
             reached,
@@ -203,7 +203,9 @@ impl Node {
 
     /// Waits until these sessions are settled and stay so after this node has done its duties.
     async fn await_settled(&self, sessions: &[(String, u64, EndpointKey)], deadline: Instant) -> Result<(), ApiError> {
-        let settled = |core: &mut Core| sessions.iter().all(|(_, id, _)| core.sessions.slot(*id).is_none_or(|slot| slot.settled && slot.peer().is_some() && !core.awaits_answer(slot)));
+        let settled = |core: &mut Core| {
+            sessions.iter().all(|(_, id, _)| core.sessions.slot(*id).is_none_or(|slot| slot.settled && slot.peer().is_some() && !core.awaits_answer(slot)))
+        };
         loop {
             loop {
                 let changed = self.0.signals.sessions.notified();

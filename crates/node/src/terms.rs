@@ -10,7 +10,10 @@ const DAY: i64 = 24 * 3600;
 /// Reads what was typed. `now` is in Unix seconds.
 pub(crate) fn parse(input: &TermsInput, now: i64) -> Result<Terms, ApiError> {
     let selectors = |words: &[String], option: &str| {
-        words.iter().map(|word| word.parse::<Selector>().map_err(|error| ApiError::usage(format_args!("{option} {word}: {error}")))).collect::<Result<Vec<_>, _>>()
+        words
+            .iter()
+            .map(|word| word.parse::<Selector>().map_err(|error| ApiError::usage(format_args!("{option} {word}: {error}"))))
+            .collect::<Result<Vec<_>, _>>()
     };
     let read = selectors(&input.read, "--read")?;
     let except = selectors(&input.except, "--except")?;

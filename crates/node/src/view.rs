@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_consent::Terms;
 use chartmesh_identity::{BlobHash, Card, EntryHash, GrantId, LaneId, PartyKey, Signed, from_canonical};
-use chartmesh_ledger::{
-    Action, Entry, EnvelopeBody, EpochBody, GrantBody, KeyBody, LaneKey, Ledger, PublishBody, ReceiptBody, decode,
-};
+use chartmesh_ledger::{Action, Entry, EnvelopeBody, EpochBody, GrantBody, KeyBody, LaneKey, Ledger, PublishBody, ReceiptBody, decode};
 use chartmesh_records::Compartment;
 use chartmesh_sealing::{FileKey, Identity, Key, open};
 
@@ -167,7 +165,15 @@ impl View {
         };
         // A device may carry on what others wrote; anybody else speaks for itself alone.
         let honest = manifest.publisher == entry.author() && (ledger.is_device(&entry.author()) || manifest.author == entry.author());
-        Some(Document { lane: Some(lane), publish: *publish, manifest, party: state.party, quarantined: state.void.is_some() || !honest, stale: state.stale, key })
+        Some(Document {
+            lane: Some(lane),
+            publish: *publish,
+            manifest,
+            party: state.party,
+            quarantined: state.void.is_some() || !honest,
+            stale: state.stale,
+            key,
+        })
     }
 
     /// Whether the entry needs no further look.

@@ -281,7 +281,8 @@ mod tests {
             )
         };
         let doctor = r#"{"resource":{"resourceType":"Practitioner","id":"d"}}"#;
-        let bundle = |entries: &[String]| Input::new("test", format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{}]}}"#, entries.join(",")).into_bytes());
+        let bundle =
+            |entries: &[String]| Input::new("test", format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{}]}}"#, entries.join(",")).into_bytes());
         let copies = |entries: &[String]| -> Vec<(Sensitivity, BTreeSet<Sensitivity>)> {
             let drafts = import([bundle(entries)]).unwrap().drafts;
             let doctors = drafts.iter().flat_map(|draft| &draft.resources).filter(|resource| resource.facts.resource_type == "Practitioner");

@@ -97,7 +97,12 @@ fn bodies(w: &World) -> Vec<Vector> {
     let envelope = EnvelopeBody { catalogs: vec![access(true), access(false)], files: vec![file], notices: vec!["42 CFR Part 2".into()], terms: terms() };
     let receipt = ReceiptBody { who: "Dr Lee".into(), what: vec!["laboratory".into()], purpose: "treatment".into(), time: 1_000 };
     vec![
-        vector("body-grant", "grant-body", "Of a Grant", &encode(&GrantBody { terms: terms(), party_name: "Clinic".into(), purpose: "treatment".into(), card: None })),
+        vector(
+            "body-grant",
+            "grant-body",
+            "Of a Grant",
+            &encode(&GrantBody { terms: terms(), party_name: "Clinic".into(), purpose: "treatment".into(), card: None }),
+        ),
         vector("body-envelope", "envelope-body", "Of an Envelope: one catalog to read, one to write, one document", &encode(&envelope)),
         vector("body-epoch", "epoch-body", "Of an Epoch", &encode(&EpochBody { predecessors: vec![lane_key()] })),
         vector("body-key", "key-body", "Of a Key, sealed to a device", &encode(&KeyBody { keys: vec![lane_key()], keyring: Some(keyring) })),
