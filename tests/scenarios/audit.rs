@@ -31,7 +31,10 @@ fn the_patient_sees_who_read_what_and_what_for() {
     let audit = audit.as_array().expect("an array");
     assert_eq!(audit.len(), 3, "{audit:?}");
     for access in audit {
-        assert_eq!((&access["party"], &access["who"], &access["grant"], &access["after_withdrawal"]), (&"clinic".into(), &"clinic".into(), &grant.as_str().into(), &false.into()));
+        assert_eq!(
+            (&access["party"], &access["who"], &access["grant"], &access["after_withdrawal"]),
+            (&"clinic".into(), &"clinic".into(), &grant.as_str().into(), &false.into())
+        );
     }
     let of = |what: &str, purpose: &str| audit.iter().filter(|access| access["what"] == Value::from(vec![what]) && access["purpose"] == purpose).count();
     assert_eq!((of("Observation/hba1c", "TREAT"), of("Observation/glucose", "HPAYMT")), (1, 1), "{audit:?}");

@@ -42,7 +42,10 @@ pub(crate) const CHART: &[(&str, &str)] = &[
         r#""status":"final","code":{"coding":[{"system":"http://loinc.org","code":"29463-7"}]},"effectiveDateTime":"2015-06-01","valueQuantity":{"value":71.0,"unit":"kg"}"#,
     ),
     ("AllergyIntolerance/penicillin", r#""code":{"text":"Penicillin"},"recordedDate":"2012-01-05""#),
-    ("Immunization/flu", r#""status":"completed","vaccineCode":{"coding":[{"system":"http://hl7.org/fhir/sid/cvx","code":"140"}]},"occurrenceDateTime":"2023-10-10""#),
+    (
+        "Immunization/flu",
+        r#""status":"completed","vaccineCode":{"coding":[{"system":"http://hl7.org/fhir/sid/cvx","code":"140"}]},"occurrenceDateTime":"2023-10-10""#,
+    ),
     ("Encounter/therapy", r#""status":"finished","class":{"code":"AMB"},"period":{"start":"2024-04-02T10:00:00Z"}"#),
     (
         "Condition/depression",
@@ -52,10 +55,7 @@ pub(crate) const CHART: &[(&str, &str)] = &[
         "MedicationRequest/sertraline",
         r#""status":"active","intent":"order","medicationCodeableConcept":{"text":"a tablet"},"reasonReference":[{"reference":"Condition/depression"}],"authoredOn":"2024-04-02""#,
     ),
-    (
-        "Condition/alcohol",
-        r#""code":{"coding":[{"system":"http://snomed.info/sct","code":"7200002"}]},"recordedDate":"2024-05-06""#,
-    ),
+    ("Condition/alcohol", r#""code":{"coding":[{"system":"http://snomed.info/sct","code":"7200002"}]},"recordedDate":"2024-05-06""#),
     ("Condition/hiv", r#""code":{"coding":[{"system":"http://snomed.info/sct","code":"165816005"}]},"recordedDate":"2024-06-07""#),
     (
         "Observation/viral-load",
@@ -78,7 +78,9 @@ pub(crate) fn resource(reference: &str, rest: &str) -> String {
         "AllergyIntolerance" | "Immunization" => r#""patient":{"reference":"Patient/maria"},"#.to_owned(),
         _ => r#""subject" : {"reference":"Patient/maria"},"#.to_owned(),
     };
-    format!("{{ \"resourceType\":\"{kind}\",\n\t\"id\":\"{id}\",\"text\":{{\"status\":\"generated\",\"div\":\"<div xmlns=\\\"http://www.w3.org/1999/xhtml\\\">{MARKER} {id}</div>\"}}, {subject}{rest} }}")
+    format!(
+        "{{ \"resourceType\":\"{kind}\",\n\t\"id\":\"{id}\",\"text\":{{\"status\":\"generated\",\"div\":\"<div xmlns=\\\"http://www.w3.org/1999/xhtml\\\">{MARKER} {id}</div>\"}}, {subject}{rest} }}"
+    )
 }
 
 /// A Bundle of resources of the made-up patient.
@@ -124,6 +126,13 @@ pub(crate) fn slices(json: &[u8]) -> Vec<&[u8]> {
     }
     let envelope: Envelope<'_> = serde_json::from_str(text).expect("a Bundle");
     envelope.entry.iter().filter_map(|entry| entry.resource).map(|resource| resource.get().as_bytes()).collect()
+}
+
+/// Which entries of a Bundle hold no resource.
+pub(crate) fn without_resource(json: &[u8]) -> Vec<usize> {
+    let value: Value = serde_json::from_slice(json).expect("JSON");
+    let entries = value["entry"].as_array().filter(|_| value["resourceType"] == "Bundle");
+    entries.into_iter().flatten().enumerate().filter(|(_, entry)| entry["resource"].is_null()).map(|(index, _)| index).collect()
 }
 
 /// The resources of a Bundle by `Type/id`.
@@ -196,7 +205,11 @@ pub(crate) fn identities(world: &World, home: &Home) -> Vec<Identity> {
 
 /// Of these sealed documents, those that one of the identities opens.
 pub(crate) fn opened_by(identities: &[Identity], sealed: &BTreeMap<String, Vec<u8>>) -> BTreeSet<String> {
-    sealed.iter().filter(|(_, bytes)| identities.iter().any(|identity| chartmesh_sealing::open(bytes, identity).is_ok())).map(|(document, _)| document.clone()).collect()
+    sealed
+        .iter()
+        .filter(|(_, bytes)| identities.iter().any(|identity| chartmesh_sealing::open(bytes, identity).is_ok()))
+        .map(|(document, _)| document.clone())
+        .collect()
 }
 
 /// Fails unless a node shows each of these byte for byte.

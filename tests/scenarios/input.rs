@@ -120,7 +120,8 @@ fn tickets_cards_and_invitations_that_are_wrong_are_refused() {
     // A ticket whose card hash is another's: whoever answers there is not who was meant.
     let serving = clinic.serve();
     let other = world.home("practitioner", "other");
-    let (real, false_card): (chartmesh_identity::Ticket, chartmesh_identity::Ticket) = (clinic.ticket().parse().expect("a ticket"), other.ticket().parse().expect("a ticket"));
+    let (real, false_card): (chartmesh_identity::Ticket, chartmesh_identity::Ticket) =
+        (clinic.ticket().parse().expect("a ticket"), other.ticket().parse().expect("a ticket"));
     let crossed = chartmesh_identity::Ticket { card: false_card.card, ..real.clone() };
     assert!(patient.fails(3, &["peer", "add", &crossed.to_string()]).contains("ticket"));
     let elsewhere = chartmesh_identity::Ticket { endpoint: false_card.endpoint, ..real };
@@ -167,10 +168,20 @@ fn wrong_usage_and_wrong_places_have_their_exit_codes() {
     let words = world.name("again.words");
     assert!(patient.fails(1, &["init", "patient", "--name", "maria", "--no-passphrase", "--recovery-file", &words]).contains("already"));
     assert!(!world.path("again.words").exists());
-    assert!(world.bare("third").fails(1, &["init", "patient", "--name", "x", "--no-passphrase", "--recovery-file", &world.name("maria.words")]).contains("already"));
+    assert!(
+        world.bare("third").fails(1, &["init", "patient", "--name", "x", "--no-passphrase", "--recovery-file", &world.name("maria.words")]).contains("already")
+    );
     assert!(!world.path("third").exists(), "no home is made whose words could not be written");
     world.bare("third").fails(2, &["init", "patient", "--name", "a\nb", "--no-passphrase"]);
-    for usage in [&["frobnicate"][..], &[], &["records"], &["records", "show"], &["init", "martian", "--name", "x"], &["sync", "--timeout", "soon"], &["records", "show", "nonsense"]] {
+    for usage in [
+        &["frobnicate"][..],
+        &[],
+        &["records"],
+        &["records", "show"],
+        &["init", "martian", "--name", "x"],
+        &["sync", "--timeout", "soon"],
+        &["records", "show", "nonsense"],
+    ] {
         assert_eq!(patient.run(usage).code, 2, "{usage:?}");
         let ran = patient.run(&[&["--json"], usage].concat());
         assert_eq!(ran.code, 2, "{usage:?}");

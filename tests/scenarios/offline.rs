@@ -45,7 +45,11 @@ fn the_record_goes_round_while_the_patient_is_away() {
         r#""status":"final","code":{"coding":[{"system":"http://loinc.org","code":"20447-9"}]},"effectiveDateTime":"2026-02-05T08:00:00+00:00","valueQuantity":{"value": 20.0}"#,
     )]);
     assert_eq!(laboratory.json(&["import", &world.write("laboratory.json", &sensitive), "--for", "maria"])["published"], 1);
-    assert_eq!(laboratory.json(&["import", &world.write("laboratory.json", &sensitive), "--for", "maria"])["unchanged"], 1, "what was published is not published again");
+    assert_eq!(
+        laboratory.json(&["import", &world.write("laboratory.json", &sensitive), "--for", "maria"])["unchanged"],
+        1,
+        "what was published is not published again"
+    );
     laboratory.json(&["sync"]);
     assert!(!chart::readable(&laboratory).contains("Observation/hba1c"), "whoever may only write reads nothing");
     laboratory.fails(1, &["records", "show", "Observation/hba1c"]);

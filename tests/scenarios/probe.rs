@@ -22,11 +22,7 @@ use iroh_blobs::{
 };
 use serde::Deserialize;
 use tempfile::TempDir;
-use tokio::{
-    runtime::Runtime,
-    sync::mpsc,
-    time::timeout,
-};
+use tokio::{runtime::Runtime, sync::mpsc, time::timeout};
 
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(20);
@@ -104,7 +100,8 @@ impl Probe {
             tokio::spawn(async move { while incoming.recv().await.is_some() {} });
             let config = NetConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..NetConfig::default() };
             let net = Net::start(&config, &seed, blobs.clone(), Arc::new(Nobody), links).await.expect("a network");
-            let raw = Endpoint::builder(presets::Minimal).secret_key(SecretKey::from_bytes(&seed)).relay_mode(RelayMode::Disabled).bind().await.expect("an endpoint");
+            let raw =
+                Endpoint::builder(presets::Minimal).secret_key(SecretKey::from_bytes(&seed)).relay_mode(RelayMode::Disabled).bind().await.expect("an endpoint");
             (net, blobs, raw)
         });
         let profile = Profile { name: name.to_owned(), kind: Kind::Practitioner, party: signing.party(), recipient: sealing.recipient().clone(), version: 1 };

@@ -1,7 +1,7 @@
 //! Published data (CHARTMESH_DATA): synthetic patients shared with exceptions, and whole directories of examples, byte for byte.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -80,20 +80,36 @@ fn every_published_example_comes_back_byte_for_byte() {
     for directory in ["fhir-r4-examples", "us-core", "ips"] {
         let world = World::new();
         let patient = world.home("patient", "patient");
-        let started = Instant::now();
-        let info = patient.json(&["import", &text(&data.join(directory))]);
-        assert!(started.elapsed() < DIRECTORY, "{directory}: {:?}", started.elapsed());
-        let refused: BTreeMap<&str, &str> =
-            info["refused"].as_array().expect("an array").iter().filter_map(|refused| Some((refused["position"].as_str()?, refused["reason"].as_str()?))).collect();
         let expected: &[&str] = if directory == "fhir-r4-examples" { &TOO_LARGE } else { &[] };
-        assert_eq!(refused.len(), expected.len(), "{directory}: {refused:?}");
-        assert!(expected.iter().all(|name| refused.keys().any(|position| position.contains(name))), "{directory}: {refused:?}");
-        let mut source = BTreeSet::new();
-        for file in crate::world::files(&data.join(directory)).iter().filter(|file| file.extension().is_some_and(|extension| extension == "json")) {
-            if !expected.iter().any(|name| file.ends_with(name)) {
-                source.extend(chart::slices(&std::fs::read(file).expect("a file")).into_iter().map(<[u8]>::to_vec));
-            }
+        let all = data.join(directory);
+        for name in expected {
+            assert!(patient.fails(1, &["import", &text(&all)]).contains(name), "a file that is refused as a whole is named");
+            assert!(patient.records().is_empty(), "and nothing is imported");
         }
+        let chosen = world.path("chosen");
+        std::fs::create_dir(&chosen).expect("a directory");
+        let files: Vec<PathBuf> = crate::world::files(&all)
+            .into_iter()
+            .filter(|file| file.extension().is_some_and(|extension| extension == "json") && !expected.iter().any(|name| file.ends_with(name)))
+            .collect();
+        for file in &files {
+            std::os::unix::fs::symlink(file, chosen.join(file.file_name().expect("a name"))).expect("a link");
+        }
+        let started = Instant::now();
+        let info = patient.json(&["import", &text(&chosen)]);
+        assert_eq!(info["files"].as_u64(), Some(files.len() as u64));
+        assert!(started.elapsed() < DIRECTORY, "{directory}: {:?}", started.elapsed());
+        let mut source = BTreeSet::new();
+        let mut empty = BTreeSet::new();
+        for file in &files {
+            let bytes = std::fs::read(file).expect("a file");
+            source.extend(chart::slices(&bytes).into_iter().map(<[u8]>::to_vec));
+            let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+            empty.extend(chart::without_resource(&bytes).into_iter().map(|index| format!("{name}: entry[{index}]")));
+        }
+        let refused: BTreeSet<String> =
+            info["refused"].as_array().expect("an array").iter().filter_map(|refused| refused["position"].as_str().map(str::to_owned)).collect();
+        assert_eq!(refused, empty, "{directory}: refused is what holds no resource, and nothing else");
         let (written, _) = chart::exported(&world, &patient, "export");
         let lost: Vec<String> = source.difference(&written).map(|bytes| chart::name_of(bytes)).take(10).collect();
         let made_up: Vec<String> = written.difference(&source).map(|bytes| chart::name_of(bytes)).take(10).collect();

@@ -34,7 +34,11 @@ fn words_and_a_custodian_bring_everything_back_and_disown_the_old_device() {
     assert_eq!(chart::readable(&new), all);
     chart::assert_shows(&new, &all, &source);
     assert_eq!(new.ledger(), ledger);
-    assert!(new.json(&["consent", "list"]).as_array().is_some_and(|grants| grants.iter().any(|known| known["grant"] == grant.as_str() && known["state"] == "active")));
+    assert!(
+        new.json(&["consent", "list"])
+            .as_array()
+            .is_some_and(|grants| grants.iter().any(|known| known["grant"] == grant.as_str() && known["state"] == "active"))
+    );
     assert_eq!(new.json(&["ledger", "verify"])["ok"], true);
 
     // What the new device does reaches the clinic, which was granted before.
@@ -94,7 +98,11 @@ fn recovery_that_fails_leaves_nothing_behind() {
         let ran = recover(&file, &ticket);
         assert_eq!(ran.code, 1, "{index}: {}", ran.stderr);
         assert!(ran.stderr.contains("words"), "{}", ran.stderr);
-        assert!(right.split_whitespace().filter(|word| ran.stderr.split(|c: char| !c.is_alphabetic()).any(|said| said == *word)).count() < 3, "words are not repeated: {}", ran.stderr);
+        assert!(
+            right.split_whitespace().filter(|word| ran.stderr.split(|c: char| !c.is_alphabetic()).any(|said| said == *word)).count() < 3,
+            "words are not repeated: {}",
+            ran.stderr
+        );
     }
     let others = recover(&world.name("stranger.words"), &ticket);
     assert_eq!(others.code, 3, "{}", others.stderr);

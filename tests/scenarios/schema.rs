@@ -149,7 +149,12 @@ fn is_instant(text: &str) -> bool {
 fn the_checker_tells_right_from_wrong() {
     let good = serde_json::json!({"file": "/a", "bytes": 1});
     check("written", &good);
-    for bad in [serde_json::json!({"file": "/a"}), serde_json::json!({"file": "/a", "bytes": -1}), serde_json::json!({"file": "/a", "bytes": 1, "more": 2}), serde_json::json!([])] {
+    for bad in [
+        serde_json::json!({"file": "/a"}),
+        serde_json::json!({"file": "/a", "bytes": -1}),
+        serde_json::json!({"file": "/a", "bytes": 1, "more": 2}),
+        serde_json::json!([]),
+    ] {
         assert!(valid(&load("written"), &bad, "written").is_err(), "{bad}");
     }
 }

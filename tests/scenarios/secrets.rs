@@ -31,11 +31,16 @@ fn logs_tell_neither_keys_nor_records() {
     let serving = clinic.serve();
     patient.meets(&clinic);
     patient.grants("clinic", &[]);
+    patient.json(&["sync"]);
     serving.stop();
     let later = world.write("later.json", &chart::result("later"));
     let mut said = String::new();
     let mut listening = patient.command(&["-vv", "--json", "serve", "--listen", "127.0.0.1:0"]);
-    let mut listening = listening.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::from(std::fs::File::create(world.path("serve.log")).expect("a file"))).spawn().expect("it starts");
+    let mut listening = listening
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::from(std::fs::File::create(world.path("serve.log")).expect("a file")))
+        .spawn()
+        .expect("it starts");
     until("the node is up", || {
         let ran = patient.run(&["--json", "status"]);
         ran.code == 0 && ran.json()["running"] == true
@@ -61,7 +66,8 @@ fn logs_tell_neither_keys_nor_records() {
     assert!(said.contains("an invitation was accepted") || said.contains("DEBUG") || said.contains("INFO"), "there is something to look at: {said}");
     assert!(!said.contains("panicked"), "{said}");
     let words = std::fs::read_to_string(world.path("maria.words")).expect("words");
-    let mut secrets: Vec<String> = vec![MARKER.to_owned(), "AGE-SECRET-KEY".to_owned(), words.trim().to_owned(), "Penicillin".to_owned(), "165816005".to_owned(), "zebra".to_owned()];
+    let mut secrets: Vec<String> =
+        vec![MARKER.to_owned(), "AGE-SECRET-KEY".to_owned(), words.trim().to_owned(), "Penicillin".to_owned(), "165816005".to_owned(), "zebra".to_owned()];
     let keys = std::fs::read_to_string(world.path("keys")).expect("keys");
     secrets.extend(keys.lines().filter(|line| line.starts_with("AGE-SECRET-KEY")).map(str::to_owned));
     assert!(secrets.len() > 6);

@@ -52,7 +52,10 @@ fn a_custodian_keeps_everything_and_can_read_nothing() {
     let all = chart::documents(&patient, |_| true);
     until("everything has arrived", || chart::documents(&custodian, |_| true) == all && custodian.json(&["status"])["pending"] == 0);
     let records = custodian.records();
-    assert!(records.iter().all(|record| record["state"] == "locked" && record["title"].is_null() && record["type"].is_null() && record["sensitivity"].is_null()), "{records:?}");
+    assert!(
+        records.iter().all(|record| record["state"] == "locked" && record["title"].is_null() && record["type"].is_null() && record["sensitivity"].is_null()),
+        "{records:?}"
+    );
     custodian.fails(1, &["records", "show", "Observation/hba1c"]);
     custodian.run(&["records", "export", &world.name("nothing")]);
     assert!(!world.path("nothing").exists() || files(&world.path("nothing")).is_empty());

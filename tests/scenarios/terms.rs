@@ -113,7 +113,14 @@ fn purposes_bind_and_expiry_is_told() {
     }
     pair.clinic.fails(3, &["records", "export", &pair.world.name("export"), "--purpose", "TREAT"]);
     pair.clinic.fails(2, &["records", "show", "Observation/hba1c", "--purpose", "NOSUCHCODE"]);
-    for wrong in [&["--expires", "2001-01-01"][..], &["--expires", "soon"], &["--read", "everything"], &["--purpose", "fun"], &["--data-from", "01.02.2020"], &["--custodian"]] {
+    for wrong in [
+        &["--expires", "2001-01-01"][..],
+        &["--expires", "soon"],
+        &["--read", "everything"],
+        &["--purpose", "fun"],
+        &["--data-from", "01.02.2020"],
+        &["--custodian"],
+    ] {
         let mut args = vec!["consent", "grant", "clinic"];
         args.extend(wrong);
         pair.patient.fails(2, &args);
@@ -137,19 +144,23 @@ fn a_consent_goes_out_as_fhir_and_comes_in_again() {
         "Patient/maria",
     ]);
     let grant = comes_true(&pair, &["--read", "general", "--expires", "90d"], &general);
+    let granted = pair.patient.json(&["consent", "show", &grant]);
     let consent = pair.patient.ok(&["consent", "export", &grant]);
     let json = consent.json();
     assert_eq!((&json["resourceType"], &json["status"]), (&"Consent".into(), &"active".into()));
     let ended = pair.patient.json(&["consent", "revoke", &grant]);
     assert_eq!(pair.patient.ok(&["consent", "export", &grant]).json()["status"], "inactive");
     let again = pair.patient.json(&["consent", "import", &pair.world.write("consent.json", &consent.stdout)]);
-    assert_eq!((&again["terms"], &again["peer"], &again["purpose"]), (&ended["terms"], &ended["peer"], &ended["purpose"]));
+    let same = |grant: &Value| ["peer", "party", "purpose", "write", "custodian"].map(|name| grant[name].clone());
+    assert_eq!(same(&again), same(&ended));
+    assert_eq!((&again["until"], again["readable"].as_u64()), (&granted["until"], Some(general.len() as u64)), "{again}");
     assert_ne!(again["grant"], ended["grant"]);
     pair.patient.json(&["import", &pair.world.write("later.json", &chart::result("later"))]);
     pair.patient.json(&["sync"]);
     until("the clinic reads under the new grant", || chart::readable(&pair.clinic).contains("Observation/later"));
 
-    let stranger = String::from_utf8(consent.stdout).expect("text").replace(again["party"].as_str().expect("a key"), &"ab".repeat(32)).replace("\"clinic\"", "\"nobody\"");
+    let stranger =
+        String::from_utf8(consent.stdout).expect("text").replace(again["party"].as_str().expect("a key"), &"ab".repeat(32)).replace("\"clinic\"", "\"nobody\"");
     assert!(pair.patient.fails(1, &["consent", "import", &pair.world.write("stranger.json", stranger.as_bytes())]).contains("contact"));
     pair.patient.fails(1, &["consent", "import", &pair.world.write("none.json", b"{\"resourceType\":\"Patient\"}")]);
     assert!(pair.clinic.fails(3, &["consent", "grant", "maria"]).contains("patient"));

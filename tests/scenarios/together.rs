@@ -12,8 +12,8 @@ fn two_commands_at_once_do_not_hurt_one_another() {
     let imports: Vec<String> = (0..4).map(|number| world.write(&format!("{number}.json"), &chart::result(&format!("at-once-{number}")))).collect();
     let running: Vec<_> = imports.iter().map(|file| patient.start(&["import", file])).collect();
     let mut done = 0;
-    for (running, file) in running.into_iter().zip(&imports) {
-        let ran = running.end();
+    let ended: Vec<_> = running.into_iter().map(crate::world::Running::end).collect();
+    for (ran, file) in ended.into_iter().zip(&imports) {
         if ran.code == 0 {
             done += 1;
         } else {
@@ -40,8 +40,11 @@ fn commands_ask_the_running_node() {
     patient.meets(&clinic);
     patient.grants("clinic", &["--read", "general"]);
     until("without any sync, what is granted arrives", || chart::readable(&clinic).contains("Observation/hba1c"));
-    until("they are connected", || clinic.json(&["status"])["peers"].as_array().is_some_and(|peers| peers.iter().any(|peer| peer["online"] == true && peer["path"] == "direct")));
-    let imports: Vec<_> = (0..4).map(|number| patient.start(&["import", &world.write(&format!("{number}.json"), &chart::result(&format!("live-{number}")))])).collect();
+    until("they are connected", || {
+        clinic.json(&["status"])["peers"].as_array().is_some_and(|peers| peers.iter().any(|peer| peer["online"] == true && peer["path"] == "direct"))
+    });
+    let imports: Vec<_> =
+        (0..4).map(|number| patient.start(&["import", &world.write(&format!("{number}.json"), &chart::result(&format!("live-{number}")))])).collect();
     for import in imports {
         let ran = import.end();
         assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -69,7 +72,11 @@ fn a_node_keeps_everything_over_a_restart_and_a_power_cut() {
     until("the clinic has everything", || chart::readable(&clinic) == all);
     let before = (clinic.records(), clinic.json(&["ledger", "log"]), clinic.json(&["peer", "list"]), clinic.json(&["consent", "list"]));
     for cut in [false, true, true] {
-        if cut { serving.kill() } else { drop(serving.stop()) }
+        if cut {
+            serving.kill()
+        } else {
+            drop(serving.stop())
+        }
         serving = clinic.serve();
         let after = (clinic.records(), clinic.json(&["ledger", "log"]), clinic.json(&["peer", "list"]), clinic.json(&["consent", "list"]));
         assert!(before == after, "something is different after a restart");

@@ -218,7 +218,8 @@ impl Home {
 
     /// Starts `serve` on a free port of loopback and awaits its ready line.
     pub(crate) fn serve(&self) -> Serving {
-        let mut child = self.command(&["--json", "serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child =
+            self.command(&["--json", "serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().expect("stdout is piped")).read_line(&mut line).expect("a line");
         if line.is_empty() {

@@ -33,6 +33,14 @@ impl Output {
         stdout.flush()
     }
 
+    /// A FHIR resource: byte for byte into a pipe or file; on a terminal with whatever would steer it written as JSON escapes, which mean the same.
+    pub(crate) fn resource(&self, bytes: &[u8]) -> io::Result<()> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if io::stdout().is_terminal() => self.bytes(escape(text, |character| character.is_whitespace()).as_bytes()),
+            _ => self.bytes(bytes),
+        }
+    }
+
     /// A word on what is going on, for someone who watches; nothing in a pipe.
     pub(crate) fn progress(&self, text: &str) {
         if !self.json && io::stderr().is_terminal() {
@@ -49,12 +57,15 @@ impl Output {
 /// JSON on one line. Characters that would steer a terminal are written as escapes, which mean the same to a program.
 pub(crate) fn json<T: Serialize>(value: &T) -> String {
     let text = serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned());
-    if !text.chars().any(|character| character.is_control() || is_hidden(character)) {
-        return text;
-    }
+    escape(&text, |_| false)
+}
+
+/// Writes characters that would steer a terminal as JSON escapes, but for those that are let through.
+fn escape(text: &str, lets_through: impl Fn(char) -> bool) -> String {
     let mut escaped = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        if character.is_control() || is_hidden(character) {
+        let plain_space = matches!(character, ' ' | '\n' | '\t' | '\r') && lets_through(character);
+        if !plain_space && (character.is_control() || is_hidden(character)) {
             for unit in character.encode_utf16(&mut [0; 2]) {
                 escaped.push_str(&format!("\\u{unit:04x}"));
             }
@@ -70,6 +81,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_resource_on_a_terminal_keeps_its_lines_and_loses_its_tricks() {
+        let shown = escape("{\n\t\"text\": \"a\u{202e}b\u{9b}31m\"\n}", char::is_whitespace);
+        assert_eq!(shown, "{\n\t\"text\": \"a\\u202eb\\u009b31m\"\n}");
+    }
 
     proptest! {
         #[test]

@@ -226,7 +226,7 @@ impl Core {
 
     /// Writes a receipt, durably, before anything is shown. Nothing for the patient's own device.
     fn receipt(&mut self, id: &LedgerId, what: Vec<String>, facts: &[&ResourceFacts], purpose_word: Option<&str>) -> Result<(), ApiError> {
-        if self.is_owner(id) {
+        if self.is_owner(id) || what.is_empty() {
             return Ok(());
         }
         let asked = purpose_word.map(|word| purpose::parse(word).map_err(|error| ApiError::usage(format_args!("--purpose {word}: {error}")))).transpose()?;

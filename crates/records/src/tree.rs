@@ -1,6 +1,6 @@
 //! One resource as generic JSON, borrowed from its bytes, read under the limits on input.
 //!
-//! Limits (fhir.md): depth 64, 100,000 nodes, 1 MiB a string except base64 in a field named `data`,
+//! Limits: depth 64, 250,000 nodes, 1 MiB a string except base64 in a field named `data`,
 //! duplicate keys refused. Numbers keep no value: nothing here interprets them, and the original bytes
 //! keep their literal.
 
@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 /// Deepest nesting of objects and arrays.
 pub(crate) const MAX_DEPTH: usize = 64;
 /// Most values in one resource.
-pub(crate) const MAX_NODES: usize = 100_000;
+pub(crate) const MAX_NODES: usize = 250_000;
 /// Longest string in bytes, except in a field named `data`.
 pub(crate) const MAX_STRING: usize = 1 << 20;
 

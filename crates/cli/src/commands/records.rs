@@ -69,7 +69,7 @@ impl Records {
             Self::Show { reference, patient, purpose } => {
                 let request = Request::RecordsShow { reference: reference.clone(), patient: patient.clone(), purpose: purpose.clone() };
                 let bytes: Vec<u8> = context.ask(request).await?;
-                context.output.bytes(&bytes)?;
+                context.output.resource(&bytes)?;
             }
             Self::Export { directory, patient, purpose } => {
                 let request = Request::RecordsExport { directory: files::full(directory)?, patient: patient.clone(), purpose: purpose.clone() };

@@ -18,7 +18,7 @@ pub(crate) struct Export {
 impl Export {
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let consent: Vec<u8> = context.ask(Request::ConsentExport { grant: self.grant.clone() }).await?;
-        context.output.bytes(&consent)?;
+        context.output.resource(&consent)?;
         Ok(Outcome::Done)
     }
 }
