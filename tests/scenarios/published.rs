@@ -53,7 +53,10 @@ fn share(file: &Path) -> usize {
     patient.grants("clinic", &["--except", "mental-health", "--except", "substance-use"]);
     patient.json(&["sync", "--timeout", "2m"]);
     let own = patient.records();
-    let is_kept = |record: &serde_json::Value| record["sensitivity"] == "mental-health" || record["sensitivity"] == "substance-use";
+    let is_kept = |record: &serde_json::Value| {
+        let all = record["sensitivities"].as_array().expect("an array");
+        all.iter().any(|one| one == "mental-health" || one == "substance-use")
+    };
     let closed = chart::names(&own, is_kept);
     let shared = chart::names(&own, |record| !is_kept(record));
     until(&format!("the clinic has the {} shared records of {}", shared.len(), file.display()), || chart::readable(&clinic) == shared);

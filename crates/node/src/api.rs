@@ -377,8 +377,10 @@ pub struct RecordInfo {
     pub patient: LedgerId,
     /// Category.
     pub category: Option<String>,
-    /// Sensitivity.
+    /// Sensitivity: the most restrictive that it has, which is where it is sealed.
     pub sensitivity: Option<String>,
+    /// Every sensitivity that it has; an exception for any of them keeps it closed.
+    pub sensitivities: Vec<String>,
     /// Clinical date, literally.
     pub date: Option<String>,
     /// Name of whoever published it.

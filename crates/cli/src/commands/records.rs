@@ -176,6 +176,7 @@ mod tests {
             patient: LedgerId::new([patient; 32]),
             category: title.map(|_| "results".into()),
             sensitivity: title.map(|_| "sexual-reproductive".into()),
+            sensitivities: Vec::new(),
             date: title.map(|_| "2026-03-02T09:41:00+01:00".into()),
             author: None,
             document: BlobHash::new([7; 32]),
