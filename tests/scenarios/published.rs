@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use crate::{
@@ -13,8 +12,6 @@ use crate::{
 
 /// Patients of moderate size with records on mental health, substance use, or both.
 const CHOSEN: [&str; 3] = ["Garrett_Thompson", "Delbert_Williamson", "Dusty_Stracke"];
-/// How long the import of one directory may take, on a slow machine and without optimisation.
-const DIRECTORY: Duration = Duration::from_secs(240);
 
 #[test]
 fn synthetic_patients_are_shared_except_for_what_they_keep() {
@@ -84,10 +81,8 @@ fn every_published_example_comes_back_byte_for_byte() {
         let all = data.join(directory);
         let mut files = crate::world::files(&all);
         files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
-        let started = Instant::now();
         let info = patient.json(&["import", &text(&all)]);
         assert_eq!(info["files"].as_u64(), Some(files.len() as u64));
-        assert!(started.elapsed() < DIRECTORY, "{directory}: {:?}", started.elapsed());
         let mut source = BTreeSet::new();
         let mut empty = BTreeSet::new();
         for file in &files {
