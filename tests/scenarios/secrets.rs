@@ -31,7 +31,10 @@ fn logs_tell_neither_keys_nor_records() {
     let serving = clinic.serve();
     patient.meets(&clinic);
     patient.grants("clinic", &[]);
-    patient.json(&["sync"]);
+    until("the clinic has it", || {
+        patient.run(&["sync"]);
+        chart::readable(&clinic).contains("Condition/hiv")
+    });
     serving.stop();
     let later = world.write("later.json", &chart::result("later"));
     let mut said = String::new();
@@ -44,10 +47,6 @@ fn logs_tell_neither_keys_nor_records() {
     until("the node is up", || {
         let ran = patient.run(&["--json", "status"]);
         ran.code == 0 && ran.json()["running"] == true
-    });
-    until("the clinic has it", || {
-        clinic.run(&["sync"]);
-        chart::readable(&clinic).contains("Condition/hiv")
     });
     for (home, args) in [
         (&clinic, &["-vv", "sync"][..]),

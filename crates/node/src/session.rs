@@ -236,6 +236,8 @@ impl Core {
                 let all: Vec<EntryHash> = entries.iter().chain(&bodies).copied().collect();
                 self.persist(ledger, &charters, &all)?;
                 self.sessions.received += all.len() as u64;
+                // Before the acknowledgement that follows: or the peer would take this side for done, and leave with documents that are still to be fetched.
+                self.tell_pending_now(id)?;
                 self.confirm_revocations()?;
                 let others: Vec<u64> = self.sessions.slots.keys().copied().filter(|other| *other != id).collect();
                 for other in others {
@@ -480,8 +482,19 @@ impl Core {
         met.flat_map(|(_, card, slot)| routes(card).into_iter().filter(|route| route.endpoint == slot.remote())).collect()
     }
 
-    /// Tells each session how many documents are still to be fetched from its peer.
-    pub(crate) fn tell_pending(&mut self) {
+    /// Tells one session at once, ahead of what it has yet to send.
+    fn tell_pending_now(&mut self, id: u64) -> Result<(), ApiError> {
+        let counts = self.pending_counts();
+        let Some(slot) = self.sessions.slots.get_mut(&id) else { return Ok(()) };
+        let blobs = counts.get(&slot.remote()).copied().unwrap_or_default();
+        slot.told_pending = Some(blobs);
+        let effects = slot.session.handle(&mut self.replica, Event::Pending { blobs }, time::now());
+        slot.settled = slot.session.settled();
+        effects.into_iter().try_for_each(|effect| self.carry_out_one(id, effect))
+    }
+
+    /// How many documents are still to be fetched from each peer.
+    fn pending_counts(&self) -> BTreeMap<EndpointKey, u64> {
         let missing = self.missing();
         let mut counts: BTreeMap<EndpointKey, u64> = BTreeMap::new();
         for one in &missing {
@@ -492,6 +505,12 @@ impl Core {
                 *counts.entry(route.endpoint).or_default() += 1;
             }
         }
+        counts
+    }
+
+    /// Tells each session how many documents are still to be fetched from its peer.
+    pub(crate) fn tell_pending(&mut self) {
+        let counts = self.pending_counts();
         let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
         for id in ids {
             let Some(slot) = self.sessions.slots.get_mut(&id) else { continue };
