@@ -4,10 +4,11 @@ use std::{
     collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use chartmesh_identity::{BlobHash, EndpointKey};
-use chartmesh_vault::{Unlock, Vault};
+use chartmesh_vault::{Unlock, Vault, VaultError};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -18,6 +19,10 @@ use crate::{
     running::Running,
     session::Signals,
 };
+
+/// How long a command waits for another one on the same home to end, and how often it looks.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A node of one home directory. One process at a time holds it.
 #[derive(Clone)]
@@ -51,7 +56,14 @@ pub(crate) fn open_vault(home: &Home, passphrase: Option<&Zeroizing<String>>) ->
             .advise("`chartmesh init` makes one; --home or CHARTMESH_HOME names another"));
     }
     let unlock = passphrase.map_or(Unlock::None, |passphrase| Unlock::Passphrase(passphrase));
-    Vault::open(home.path(), unlock).map_err(|error| ApiError::failed(format_args!("{}: {error}", home.path().display())))
+    // Another command may be at the end of its work.
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match Vault::open(home.path(), unlock) {
+            Err(VaultError::InUse { .. }) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
+            opened => return opened.map_err(|error| ApiError::failed(format_args!("{}: {error}", home.path().display()))),
+        }
+    }
 }
 
 impl Node {
