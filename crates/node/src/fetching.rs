@@ -13,7 +13,7 @@ use crate::{
     api::ApiError,
     net::{Blobs, Net, Route},
     node::Node,
-    session::Missing,
+    session::{Missing, Source},
 };
 
 /// How long documents that nobody could give are left alone.
@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Documents that the same peers may have.
 struct Group {
-    sources: Vec<Route>,
+    sources: Vec<Source>,
     missing: Vec<Missing>,
 }
 
@@ -53,7 +53,7 @@ impl Node {
             for one in core.missing() {
                 let sources = core.sources(&one);
                 if !sources.is_empty() {
-                    let mut key: Vec<EndpointKey> = sources.iter().map(|route| route.endpoint).collect();
+                    let mut key: Vec<EndpointKey> = sources.iter().map(|source| source.route.endpoint).collect();
                     key.sort_unstable();
                     groups.entry(key).or_insert_with(|| Group { sources, missing: Vec::new() }).missing.push(one);
                 }
@@ -67,7 +67,7 @@ impl Node {
         Ok(left)
     }
 
-    async fn fetch_group(&self, net: &Net, sources: &[Route], missing: Vec<Missing>) -> Result<bool, ApiError> {
+    async fn fetch_group(&self, net: &Net, sources: &[Source], missing: Vec<Missing>) -> Result<bool, ApiError> {
         // Bytes that are here already were not given for this Publish: whoever names them must show that it has them, or a hash would be a capability.
         let mut fresh = Vec::new();
         let mut held = Vec::new();
@@ -90,7 +90,7 @@ impl Node {
         Ok(left)
     }
 
-    async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Route], missing: Vec<Missing>) -> Result<bool, ApiError> {
+    async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>) -> Result<bool, ApiError> {
         // One hash with two lengths is two claims: one of them is asked for at a time.
         let mut asked: BTreeMap<BlobHash, u64> = BTreeMap::new();
         for one in &missing {
@@ -98,7 +98,9 @@ impl Node {
         }
         let missing: Vec<Missing> = missing.into_iter().filter(|one| asked.get(&one.blob) == Some(&one.length)).collect();
         let wanted: Vec<(BlobHash, u64)> = asked.into_iter().collect();
-        let report = net.fetch_into(into, &wanted, sources).await;
+        let routes: BTreeMap<EndpointKey, Route> = sources.iter().map(|source| (source.route.endpoint, source.route.clone())).collect();
+        let routes: Vec<Route> = routes.into_values().collect();
+        let report = net.fetch_into(into, &wanted, &routes).await;
         let got: BTreeSet<BlobHash> = report.got.into_iter().collect();
         let delivered: Vec<(EntryHash, BlobHash)> = missing.iter().filter(|one| got.contains(&one.blob)).map(|one| (one.publish, one.blob)).collect();
         let failed = missing.len() - delivered.len();
@@ -108,13 +110,7 @@ impl Node {
             if let Err(error) = core.vault.commit(batch) {
                 return Err(core.break_off(error));
             }
-            for one in &missing {
-                if got.contains(&one.blob) {
-                    core.sessions.failed.remove(&one.blob);
-                } else {
-                    core.sessions.failed.insert(one.blob);
-                }
-            }
+            core.sessions.note_fetched(sources, &got, missing.iter().map(|one| one.blob));
             core.tell_pending();
             Ok(())
         })?;

@@ -66,7 +66,7 @@ impl Node {
             tasks.spawn(until(stopped.clone(), control::answer(self.clone(), listener)));
             tasks.spawn(until(stopped.clone(), call_peers(self.clone(), net.clone())));
         }
-        tasks.spawn(until(stopped.clone(), accept(self.clone(), incoming)));
+        tasks.spawn(until(stopped.clone(), accept(self.clone(), net.clone(), incoming)));
         tasks.spawn(until(stopped.clone(), crate::fetching::fetch(self.clone(), net.clone())));
         tasks.spawn(until(stopped, crate::duties::steward(self.clone())));
         *running = Some(Running { net, ready: ready.clone(), stop, tasks });
@@ -106,7 +106,7 @@ impl Node {
             let _part = writing.read_owned().await;
             write(sender, queue).await;
         });
-        tokio::spawn(read(self.clone(), id, receiver));
+        tokio::spawn(read(self.clone(), id, remote, receiver));
         id
     }
 
@@ -149,8 +149,12 @@ async fn until(mut stopped: watch::Receiver<bool>, task: impl Future<Output = ()
     }
 }
 
-async fn accept(node: Node, mut incoming: mpsc::Receiver<Link>) {
+async fn accept(node: Node, net: Arc<Net>, mut incoming: mpsc::Receiver<Link>) {
     while let Some(link) = incoming.recv().await {
+        let remote = link.remote();
+        if node.with(|core| core.sessions.answered(&remote).next().is_some()) {
+            net.forget(&remote);
+        }
         node.take_link(link, None);
     }
 }
@@ -170,7 +174,7 @@ async fn write(mut sender: LinkSender, mut queue: mpsc::Receiver<Out>) {
     }
 }
 
-async fn read(node: Node, id: u64, mut receiver: LinkReceiver) {
+async fn read(node: Node, id: u64, remote: EndpointKey, mut receiver: LinkReceiver) {
     let reason = loop {
         match receiver.recv().await {
             Ok(Some(frame)) => node.with(|core| core.event(id, Event::Frame(frame))),
@@ -178,7 +182,13 @@ async fn read(node: Node, id: u64, mut receiver: LinkReceiver) {
             Err(error) => break error.to_string(),
         }
     };
-    node.with(|core| core.detach(id, &reason));
+    let over = node.with(|core| {
+        core.detach(id, &reason);
+        !core.sessions.is_up(&remote)
+    });
+    if over && let Some(net) = node.net().await {
+        net.forget(&remote);
+    }
 }
 
 /// When a peer is to be called next.

@@ -30,10 +30,13 @@ pub(crate) enum Out {
 
 /// A session and the link it speaks through.
 pub(crate) struct Slot {
+    side: Side,
     session: Session,
     outbox: mpsc::Sender<Out>,
     pub(crate) settled: bool,
     told_pending: Option<u64>,
+    /// Documents that the peer could not give in this session; asked for again now and then.
+    pub(crate) not_given: BTreeSet<BlobHash>,
     /// Signs a claim when challenged: recovery.
     claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
     /// The peer was sent an invitation in this session.
@@ -64,8 +67,6 @@ pub(crate) struct Sessions {
     pub(crate) signals: Arc<Signals>,
     /// Entries received since the count was last taken.
     pub(crate) received: u64,
-    /// Documents that nobody who is connected could give; tried again now and then.
-    pub(crate) failed: BTreeSet<BlobHash>,
     /// Why sessions ended, by endpoint; the latest.
     pub(crate) ended: BTreeMap<EndpointKey, String>,
 }
@@ -81,6 +82,22 @@ impl Sessions {
         self.slots.iter().filter_map(|(id, slot)| Some((*id, slot.session.peer()?, slot)))
     }
 
+    /// Notes what came of asking some peers for documents. A session that has begun meanwhile starts afresh: its peer may have what it had not before.
+    pub(crate) fn note_fetched(&mut self, sources: &[Source], got: &BTreeSet<BlobHash>, asked: impl Iterator<Item = BlobHash>) {
+        for blob in asked {
+            if got.contains(&blob) {
+                for slot in self.slots.values_mut() {
+                    slot.not_given.remove(&blob);
+                }
+            } else {
+                for source in sources {
+                    let Some(slot) = self.slots.get_mut(&source.session) else { continue };
+                    slot.not_given.insert(blob);
+                }
+            }
+        }
+    }
+
     /// A session.
     pub(crate) fn slot(&self, id: u64) -> Option<&Slot> {
         self.slots.get(&id)
@@ -91,6 +108,11 @@ impl Sessions {
         self.slots.clear();
         self.waiting.clear();
         self.signals.sessions.notify_waiters();
+    }
+
+    /// Sessions that this endpoint has called for. Nobody calls while it has one: whoever does has lost it.
+    pub(crate) fn answered(&self, remote: &EndpointKey) -> impl Iterator<Item = u64> {
+        self.slots.iter().filter(move |(_, slot)| slot.side == Side::Responder && slot.remote() == *remote).map(|(id, _)| *id)
     }
 
     /// Whether a session with this endpoint is up.
@@ -127,6 +149,12 @@ pub(crate) struct Missing {
     pub(crate) author: Option<PartyKey>,
 }
 
+/// Who may have a document.
+pub(crate) struct Source {
+    pub(crate) session: u64,
+    pub(crate) route: Route,
+}
+
 impl Core {
     /// Begins a session over a new link. `claim` is for recovery.
     pub(crate) fn attach(
@@ -141,11 +169,15 @@ impl Core {
         if self.is_broken() {
             let _ = outbox.try_send(Out::Close("this node has stopped".to_owned()));
         }
+        if side == Side::Responder {
+            let lost: Vec<u64> = self.sessions.answered(&remote).collect();
+            lost.into_iter().for_each(|id| self.hang_up(id, ""));
+        }
         let mut session = Session::new(side, remote, nonce, options);
         let effects = session.start(&self.replica, time::now());
         let id = self.sessions.next;
         self.sessions.next += 1;
-        self.sessions.slots.insert(id, Slot { session, outbox, settled: false, told_pending: None, claim, invited: false });
+        self.sessions.slots.insert(id, Slot { side, session, outbox, settled: false, told_pending: None, not_given: BTreeSet::new(), claim, invited: false });
         self.sessions.ended.remove(&remote);
         self.carry_out(id, effects);
         id
@@ -334,6 +366,8 @@ impl Core {
                     .advise("ask them whether they changed it; then `chartmesh peer remove` and `peer add` again"));
             }
         }
+        // Ahead of all that follows: what an earlier session left to be fetched is fetched now, before the peer takes this side for done.
+        self.tell_pending_now(id)?;
         self.invite(id);
         self.sessions.signals.sessions.notify_waiters();
         self.sessions.signals.fetch.notify_one();
@@ -474,35 +508,34 @@ impl Core {
     }
 
     /// Where a missing document may be fetched: devices and custodians of its ledger, and for those also its author.
-    pub(crate) fn sources(&self, one: &Missing) -> Vec<Route> {
+    pub(crate) fn sources(&self, one: &Missing) -> Vec<Source> {
         let met = self.sessions.met().filter(|(_, card, slot)| match self.standing(slot, &one.ledger) {
             Peer::Device(_) | Peer::Custodian(_) => true,
             Peer::Party(_) | Peer::Stranger => one.author == Some(card.profile.party),
         });
-        met.flat_map(|(_, card, slot)| routes(card).into_iter().filter(|route| route.endpoint == slot.remote())).collect()
+        let routed = met.filter_map(|(session, card, slot)| Some((session, routes(card).into_iter().find(|route| route.endpoint == slot.remote())?)));
+        routed.map(|(session, route)| Source { session, route }).collect()
     }
 
     /// Tells one session at once, ahead of what it has yet to send.
     fn tell_pending_now(&mut self, id: u64) -> Result<(), ApiError> {
         let counts = self.pending_counts();
         let Some(slot) = self.sessions.slots.get_mut(&id) else { return Ok(()) };
-        let blobs = counts.get(&slot.remote()).copied().unwrap_or_default();
+        let blobs = counts.get(&id).copied().unwrap_or_default();
         slot.told_pending = Some(blobs);
         let effects = slot.session.handle(&mut self.replica, Event::Pending { blobs }, time::now());
         slot.settled = slot.session.settled();
         effects.into_iter().try_for_each(|effect| self.carry_out_one(id, effect))
     }
 
-    /// How many documents are still to be fetched from each peer.
-    fn pending_counts(&self) -> BTreeMap<EndpointKey, u64> {
-        let missing = self.missing();
-        let mut counts: BTreeMap<EndpointKey, u64> = BTreeMap::new();
-        for one in &missing {
-            if self.sessions.failed.contains(&one.blob) {
-                continue;
-            }
-            for route in self.sources(one) {
-                *counts.entry(route.endpoint).or_default() += 1;
+    /// How many documents are still to be fetched from the peer of each session.
+    fn pending_counts(&self) -> BTreeMap<u64, u64> {
+        let mut counts = BTreeMap::new();
+        for one in self.missing() {
+            for source in self.sources(&one) {
+                if self.sessions.slot(source.session).is_some_and(|slot| !slot.not_given.contains(&one.blob)) {
+                    *counts.entry(source.session).or_default() += 1;
+                }
             }
         }
         counts
@@ -514,7 +547,7 @@ impl Core {
         let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
         for id in ids {
             let Some(slot) = self.sessions.slots.get_mut(&id) else { continue };
-            let count = counts.get(&slot.remote()).copied().unwrap_or_default();
+            let count = counts.get(&id).copied().unwrap_or_default();
             slot.told_pending = Some(count);
             self.event(id, Event::Pending { blobs: count });
         }

@@ -142,7 +142,6 @@ impl Node {
 
     async fn exchange_all(&self, net: &Net, deadline: Instant) -> Result<SyncInfo, ApiError> {
         let before = self.with(|core| {
-            core.sessions.failed.clear();
             (std::mem::take(&mut core.sessions.received), core.delivered.len())
         });
         let targets = self.callable();

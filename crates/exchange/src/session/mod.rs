@@ -302,11 +302,14 @@ impl Session {
         if !card.contact.endpoints.contains(&self.remote) {
             return Err(Closing::Endpoint);
         }
+        if self.side == Side::Responder {
+            send(out, &self.hello(replica));
+        }
         out.push(Effect::Peer(card.clone()));
         self.peer = Some(card);
         self.stage = Stage::Open;
         match self.side {
-            Side::Responder => send(out, &self.hello(replica)),
+            Side::Responder => {}
             Side::Initiator if self.options.claim => {
                 self.stage = Stage::Claiming;
                 let nonce = nonce.try_into().map_err(|_| Closing::Unexpected("hello"))?;

@@ -162,6 +162,11 @@ impl Net {
         fetch::fetch(blobs, &self.pool, wanted, sources).await
     }
 
+    /// Closes the connection that blobs of a peer were fetched over: its process may be another one when it is met again.
+    pub fn forget(&self, peer: &EndpointKey) {
+        self.pool.forget(peer);
+    }
+
     /// How a peer is reached at this time; `None` while there is no connection.
     pub fn path(&self, peer: &EndpointKey) -> Option<Path> {
         self.connections.path(peer)
