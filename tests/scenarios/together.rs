@@ -69,7 +69,7 @@ fn a_node_keeps_everything_over_a_restart_and_a_power_cut() {
     patient.meets(&clinic);
     let grant = patient.grants("clinic", &[]);
     patient.json(&["sync"]);
-    until("the clinic has everything", || chart::readable(&clinic) == all);
+    assert_eq!(chart::readable(&clinic), all);
     let before = (clinic.records(), clinic.json(&["ledger", "log"]), clinic.json(&["peer", "list"]), clinic.json(&["consent", "list"]));
     for cut in [false, true, true] {
         if cut {
@@ -87,7 +87,7 @@ fn a_node_keeps_everything_over_a_restart_and_a_power_cut() {
     // Its port is another one now; the patient learns it from the new ticket.
     patient.meets(&clinic);
     patient.json(&["sync"]);
-    until("exchange goes on", || chart::readable(&clinic).contains("Observation/later"));
+    assert!(chart::readable(&clinic).contains("Observation/later"), "a sync ends when the other side has everything");
     patient.json(&["consent", "revoke", &grant]);
 
     let at_home = patient.serve();

@@ -57,6 +57,8 @@ pub enum Scope<'a> {
     },
     /// These resources.
     Resources(&'a [ResourceFacts]),
+    /// The party's circle: where it is told what it is granted and how to open it.
+    Circle,
 }
 
 /// What a permit is for.
@@ -68,6 +70,8 @@ pub enum PermitScope {
     Document(String),
     /// These resources.
     Resources(Vec<ResourceKey>),
+    /// The party's circle, and no record.
+    Circle,
 }
 
 /// Proof that the patient's terms permit a disclosure. Made only by `decide*`; it cannot be copied,
@@ -177,7 +181,8 @@ pub fn decide_all(all: &[&Terms], request: &Request, facts: &ResourceFacts) -> D
     }
 }
 
-/// Decides on a compartment, a document or some resources as a whole.
+/// Decides on a compartment, a document or some resources as a whole, or on the circle: that is for
+/// whoever is given anything by terms that have not ended.
 ///
 /// # Errors
 /// [`Denied`] unless all of it is permitted. An empty scope is denied.
@@ -204,6 +209,14 @@ pub fn decide_scope_all(all: &[&Terms], request: &Request, scope: Scope<'_>) -> 
         Scope::Resources(resources) => {
             let because = every(resources.iter().map(|facts| evaluate::weigh(all, Some(request), Subject::Resource(facts))))?;
             Ok(Permit::new(all, request, PermitScope::Resources(resources.iter().map(ResourceFacts::key).collect()), because))
+        }
+        Scope::Circle => {
+            let gives = |terms: &&Terms| {
+                let shares = |compartment| coverage::of(&[*terms], Some(request), compartment) != Coverage::None;
+                terms.expires.is_none_or(|end| request.now < end) && (terms.write || terms.custodian || Compartment::all().any(shares))
+            };
+            let given = all.iter().any(gives);
+            if given { Ok(Permit::new(all, request, PermitScope::Circle, Vec::new())) } else { Err(Denied::saying("these terms give nothing, or have ended")) }
         }
     }
 }

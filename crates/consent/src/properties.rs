@@ -125,6 +125,20 @@ proptest! {
     }
 
     #[test]
+    fn the_circle_is_for_whoever_is_given_anything(terms in any_terms(), request in any_request(), facts in any_facts()) {
+        let circle = |terms: &Terms| decide_scope(terms, &request, Scope::Circle).is_ok();
+        if permitted(&decide(&terms, &request, &facts)) {
+            prop_assert!(circle(&terms));
+        }
+        let barren = Terms { provisions: Vec::new(), write: false, custodian: false, ..terms.clone() };
+        prop_assert!(!circle(&barren));
+        let writer = Terms { expires: None, write: true, ..barren.clone() };
+        let custodian = Terms { expires: None, custodian: true, ..barren };
+        let ended = Terms { expires: Some(request.now), write: true, ..terms };
+        prop_assert!(circle(&writer) && circle(&custodian) && !circle(&ended));
+    }
+
+    #[test]
     fn a_compartment_is_permitted_only_if_wholly_covered(terms in any_terms(), request in any_request(), facts in any_facts()) {
         let compartment = facts.compartment();
         let whole = coverage_for(&terms, &request, compartment) == Coverage::Whole;

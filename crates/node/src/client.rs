@@ -7,7 +7,7 @@ use crate::{
     api::{ApiError, Request, Response},
     control,
     home::Home,
-    node::Node,
+    node::{LOCK_PAUSE, Node},
 };
 
 /// A node to ask.
@@ -23,12 +23,23 @@ pub async fn is_running(home: &Home) -> bool {
     control::connect(home).await.is_some()
 }
 
+/// The running node's socket, once there is one: whoever has the home open may be about to serve.
+async fn running(home: &Home) -> UnixStream {
+    loop {
+        if let Some(stream) = control::connect(home).await {
+            return stream;
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+}
+
 impl Client {
     /// Connects to the running node, or opens the home. The passphrase is only needed in the second case.
     pub async fn open(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Self, ApiError> {
-        match control::connect(home).await {
-            Some(stream) => Ok(Self(Way::Socket(Mutex::new(stream)))),
-            None => Ok(Self(Way::Here(Box::new(Node::open(home, passphrase).await?)))),
+        tokio::select! {
+            biased;
+            stream = running(home) => Ok(Self(Way::Socket(Mutex::new(stream)))),
+            node = Node::open(home, passphrase) => Ok(Self(Way::Here(Box::new(node?)))),
         }
     }
 

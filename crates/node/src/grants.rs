@@ -42,6 +42,14 @@ pub(crate) fn document_key(permit: Permit, publish: EntryHash, manifest: &Manife
     Ok(SharedFile { publish, blob: manifest.blob, key: SharedKey::new(*key.expose()), manifest: ByteBuf::from(to_canonical(manifest)) })
 }
 
+/// Hands over the identity of a party's own circle. Uses up the permit for it.
+pub(crate) fn circle_key(permit: Permit, identity: &Identity) -> Result<Seed, ApiError> {
+    if *permit.scope() != PermitScope::Circle {
+        return Err(ApiError::refused("the permit is not for a circle"));
+    }
+    Ok(Seed::new(*identity.expose_seed()))
+}
+
 /// Tells how to write in a catalog; opens nothing.
 pub(crate) fn write_key(parts: AccessParts) -> AccessKey {
     AccessKey { lane: parts.lane, compartment: parts.compartment.to_string(), epoch: parts.epoch, identity: None, salt: parts.salt, access: parts.access }

@@ -22,7 +22,7 @@ use crate::{
 
 /// How long a command waits for another one on the same home to end, and how often it looks.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A node of one home directory. One process at a time holds it.
 #[derive(Clone)]
@@ -49,18 +49,18 @@ pub struct Ready {
     pub addresses: Vec<String>,
 }
 
-/// Reads the vault of a home.
-pub(crate) fn open_vault(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Vault, ApiError> {
+/// Reads the vault of a home. Another command may be at the end of its work: it is waited for.
+pub(crate) async fn open_vault(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Vault, ApiError> {
     if !Vault::exists(home.path()) {
         return Err(ApiError::failed(format_args!("{} is not the home of a node", home.path().display()))
             .advise("`chartmesh init` makes one; --home or CHARTMESH_HOME names another"));
     }
     let unlock = passphrase.map_or(Unlock::None, |passphrase| Unlock::Passphrase(passphrase));
-    // Another command may be at the end of its work.
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
         match Vault::open(home.path(), unlock) {
-            Err(VaultError::InUse { .. }) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
+            Err(VaultError::InUse(_)) if Instant::now() < deadline => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(error @ VaultError::InUse(_)) => return Err(ApiError::failed(error).advise("wait until the other command has ended, or stop it")),
             opened => return opened.map_err(|error| ApiError::failed(format_args!("{}: {error}", home.path().display()))),
         }
     }
@@ -69,7 +69,7 @@ pub(crate) fn open_vault(home: &Home, passphrase: Option<&Zeroizing<String>>) ->
 impl Node {
     /// Opens the home of a node; nobody else may have it open.
     pub async fn open(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Self, ApiError> {
-        let vault = open_vault(home, passphrase)?;
+        let vault = open_vault(home, passphrase).await?;
         let mut core = Core::load(vault)?;
         let blobs = Blobs::open(&home.blobs()).await.map_err(ApiError::failed)?;
         let here: BTreeSet<BlobHash> = blobs.list().await.map_err(ApiError::failed)?.into_iter().collect();

@@ -45,7 +45,8 @@ pub struct Recovered {
 /// What a home is called until the ledger tells the patient's name.
 const UNNAMED: &str = "Patient";
 
-pub(crate) async fn recover(
+/// Makes a new device for a patient who lost the old one, from the words and any custodian or other device.
+pub async fn recover(
     home: &Home,
     words: &RecoveryWords,
     from: PeerSource,

@@ -1,10 +1,14 @@
 //! Sessions as the core sees them: events in, effects carried out in their order. What is to be on disk is there before anything that rests on it leaves.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
+use chartmesh_consent::{Scope, decide_scope};
 use chartmesh_exchange::{Closing, Effect, Event, Options, Session, Side};
 use chartmesh_identity::{BlobHash, Card, EndpointKey, EntryHash, LedgerId, PartyKey, Signed, Verified};
 use chartmesh_ledger::{Claim, Invitation, Peer, may_have_blob};
@@ -411,8 +415,14 @@ impl Core {
     pub(crate) fn invitation(&self, id: &LedgerId, party: &PartyKey) -> Result<Option<Vec<u8>>, ApiError> {
         let (ledger, view) = self.open(id)?;
         let Some((circle, identity)) = view.circle(party) else { return Ok(None) };
-        let live = ledger.lane(&circle).grants.values().any(|grant| grant.party == *party && grant.is_live(time::now()));
-        let Some(card) = self.peers.get(party).map(|peer| &peer.card).filter(|_| live) else { return Ok(None) };
+        let Some(card) = self.peers.get(party).map(|peer| &peer.card) else { return Ok(None) };
+        let now = time::now();
+        let live = ledger.lane(&circle).grants.iter().filter(|(_, grant)| grant.party == *party && grant.is_live(now));
+        let permit = live.filter_map(|(grant, _)| view.grants.get(grant)).find_map(|open| {
+            let request = crate::duties::read_request(id, &crate::consents::party_reference(party), &open.terms, now);
+            decide_scope(&open.terms, &request, Scope::Circle).ok()
+        });
+        let Some(permit) = permit else { return Ok(None) };
         let custodians = ledger.charter().custodians.iter().filter_map(|custodian| self.peers.get(&custodian.party)).map(|peer| peer.card.signed().clone());
         let nodes = std::iter::once(self.replica.me.card.signed().clone()).chain(custodians).collect();
         let invitation = Invitation {
@@ -420,7 +430,7 @@ impl Core {
             author: self.keys.author(),
             charters: ledger.charters().cloned().collect(),
             circle,
-            identity: chartmesh_ledger::Seed::new(*identity.expose_seed()),
+            identity: crate::grants::circle_key(permit, identity)?,
             nodes,
         };
         let signed = Signed::sign(invitation, &self.keys.signing);

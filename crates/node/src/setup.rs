@@ -1,23 +1,20 @@
 //! Making homes: new ones, and those of patients who lost their device.
 
-use std::time::Duration;
-
 use chartmesh_identity::{Kind, RecoveryWords};
 use chartmesh_ledger::{Action, Ledger};
 use chartmesh_vault::{Batch, Unlock, Vault, WORK_FACTOR};
 use zeroize::Zeroizing;
 
 use crate::{
-    api::{ApiError, CardInfo, PeerSource},
+    api::{ApiError, CardInfo},
     charter::{found, keyring_body},
     core::Core,
     home::Home,
-    recover,
     secrets::Secrets,
     write::{Parts, Writer},
 };
 
-pub use crate::recover::Recovered;
+pub use crate::recover::{Recovered, recover};
 
 /// What a new home says of itself.
 pub struct Initialized {
@@ -88,16 +85,4 @@ pub fn needs_passphrase(home: &Home) -> Result<bool, ApiError> {
         return Ok(false);
     }
     Vault::is_protected(home.path()).map_err(ApiError::failed)
-}
-
-/// Makes a new device for a patient who lost the old one, from the words and any custodian or other device.
-pub async fn recover(
-    home: &Home,
-    words: &RecoveryWords,
-    from: PeerSource,
-    name: Option<&str>,
-    passphrase: Option<&Zeroizing<String>>,
-    wait: Duration,
-) -> Result<Recovered, ApiError> {
-    recover::recover(home, words, from, name, passphrase, wait).await
 }

@@ -12,7 +12,7 @@ use crate::Table;
 #[non_exhaustive]
 pub enum VaultError {
     /// Another process, or another `Vault` of this one, has this home open.
-    #[error("{} is in use by another running node", .0.display())]
+    #[error("{} is in use by another command or node", .0.display())]
     InUse(PathBuf),
     /// There is no vault in this home.
     #[error("there is no vault in {}", .0.display())]

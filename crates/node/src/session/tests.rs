@@ -1,0 +1,113 @@
+//! Sessions between two homes whose frames are carried by hand: what each side says, without network or fetcher.
+
+use std::collections::BTreeSet;
+
+use chartmesh_exchange::{Event, Side};
+use chartmesh_identity::{EndpointKey, Kind};
+use tokio::sync::mpsc;
+
+use super::Out;
+use crate::{
+    api::{PeerSource, Request, TermsInput},
+    home::Home,
+    node::Node,
+    setup,
+};
+
+const RESULT: &str = r#"{"resourceType":"Observation","id":"hba1c","status":"final","code":{"text":"HbA1c"},"subject":{"reference":"Patient/maria"}}"#;
+
+/// A node at home, and its endpoint.
+async fn node(directory: &tempfile::TempDir, kind: Kind, name: &str) -> (Node, EndpointKey) {
+    let home = Home::new(directory.path().join(name));
+    setup::init(&home, kind, name, None).expect("a home");
+    let node = Node::open(&home, None).await.expect("a node");
+    let endpoint = node.with(|core| {
+        core.set_contact(Vec::new(), None).expect("a contact");
+        core.keys.endpoint_key()
+    });
+    (node, endpoint)
+}
+
+/// Two ends of a session.
+struct Meeting<'n> {
+    ends: [(&'n Node, u64, mpsc::Receiver<Out>); 2],
+}
+
+impl<'n> Meeting<'n> {
+    fn begin(caller: &'n (Node, EndpointKey), called: &'n (Node, EndpointKey)) -> Self {
+        let end = |(node, _): &'n (Node, EndpointKey), side, remote| {
+            let (outbox, queue) = mpsc::channel(1000);
+            let id = node.with(|core| core.attach(side, remote, [7; 32], outbox, None));
+            (node, id, queue)
+        };
+        Self { ends: [end(caller, Side::Initiator, called.1), end(called, Side::Responder, caller.1)] }
+    }
+
+    /// Carries one frame to each side. Whether there was any.
+    fn carry(&mut self) -> bool {
+        let mut any = false;
+        for (from, to) in [(0, 1), (1, 0)] {
+            if let Ok(Out::Frame(frame)) = self.ends[from].2.try_recv() {
+                let (node, id, _) = &self.ends[to];
+                node.with(|core| core.event(*id, Event::Frame(frame)));
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Carries all there is; whether each side was settled at any time meanwhile.
+    fn carry_all(&mut self) -> [bool; 2] {
+        let mut settled = [false; 2];
+        while self.carry() {
+            for (seen, (node, id, _)) in settled.iter_mut().zip(&self.ends) {
+                *seen |= node.with(|core| core.sessions.slot(*id).is_some_and(|slot| slot.settled));
+            }
+        }
+        settled
+    }
+
+    fn end(self) {
+        for (node, id, _) in &self.ends {
+            node.with(|core| core.detach(*id, "gone"));
+        }
+    }
+}
+
+/// A patient that has granted a clinic everything, and the clinic that has heard of one document and not fetched it.
+async fn announced(directory: &tempfile::TempDir) -> [(Node, EndpointKey); 2] {
+    let patient = node(directory, Kind::Patient, "maria").await;
+    let clinic = node(directory, Kind::Practitioner, "clinic").await;
+    let file = directory.path().join("result.json");
+    std::fs::write(&file, RESULT).expect("a file");
+    patient.0.ask(Request::Import { paths: vec![file], patient: None }).await.expect("imported");
+    let card = clinic.0.with(|core| core.replica.me.card.as_bytes().to_vec());
+    patient.0.ask(Request::PeerAdd { source: PeerSource::File(card), alias: Some("clinic".into()) }).await.expect("added");
+    patient.0.ask(Request::ConsentGrant { peer: "clinic".into(), terms: TermsInput::default() }).await.expect("granted");
+    let nodes = [patient, clinic];
+    let mut first = Meeting::begin(&nodes[0], &nodes[1]);
+    first.carry_all();
+    first.end();
+    assert_eq!(nodes[1].0.with(|core| core.missing().len()), 1);
+    nodes
+}
+
+#[tokio::test]
+async fn what_an_earlier_session_left_to_be_fetched_keeps_the_next_one_open() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = announced(&directory).await;
+    for (caller, called) in [(0, 1), (1, 0)] {
+        let mut again = Meeting::begin(&nodes[caller], &nodes[called]);
+        assert_eq!(again.carry_all(), [false; 2], "{caller} calls {called}: neither takes the other for done while a document is to be fetched");
+        // The clinic asks and is not given it: nothing more comes of this session.
+        let clinic = &nodes[1].0;
+        clinic.with(|core| {
+            let missing = core.missing();
+            let asked = core.sources(&missing[0]);
+            core.sessions.note_fetched(&asked, &BTreeSet::new(), missing.iter().map(|one| one.blob));
+            core.tell_pending();
+        });
+        assert_eq!(again.carry_all(), [true; 2]);
+        again.end();
+    }
+}
