@@ -36,7 +36,10 @@ impl Output {
     /// A FHIR resource: byte for byte into a pipe or file; on a terminal with whatever would steer it written as JSON escapes, which mean the same.
     pub(crate) fn resource(&self, bytes: &[u8]) -> io::Result<()> {
         match std::str::from_utf8(bytes) {
-            Ok(text) if io::stdout().is_terminal() => self.bytes(escape(text, |character| character.is_whitespace()).as_bytes()),
+            Ok(text) if io::stdout().is_terminal() => {
+                let end = if text.ends_with('\n') { "" } else { "\n" };
+                self.bytes(format!("{}{end}", escape(text, |character| character.is_whitespace())).as_bytes())
+            }
             _ => self.bytes(bytes),
         }
     }

@@ -224,7 +224,8 @@ fn action(action: &Action) -> String {
         Action::Key {} => "stores keys".to_owned(),
         Action::Grant { id, .. } => format!("grants {}", id.short()),
         Action::Envelope { grant, epochs, documents, catalogs } => {
-            format!("hands over keys under {}: {} compartments, {} documents, {} to write in", grant.short(), epochs.len(), documents.len(), catalogs.len())
+            let (compartments, documents) = (counted(epochs.len(), "compartment"), counted(documents.len(), "document"));
+            format!("hands over keys under {}: {compartments}, {documents}, {} to write in", grant.short(), catalogs.len())
         }
         Action::Revoke { grant, .. } => format!("revokes {}", grant.short()),
         Action::Receipt { grant, n } => format!("receipt {n} under {}", grant.short()),
@@ -233,14 +234,18 @@ fn action(action: &Action) -> String {
         Action::Admit { id, .. } => format!("admits writer {}", id.short()),
         Action::Bar { id, .. } => format!("bars {}", id.short()),
         Action::Epoch { supersedes, .. } => format!("new epoch, superseding {}", supersedes.len()),
-        Action::Publish { documents } => format!("publishes {} documents", documents.len()),
+        Action::Publish { documents } => format!("publishes {}", counted(documents.len(), "document")),
         Action::Withdraw { documents, erase, .. } => format!(
             "withdraws {}{}",
-            if documents.is_empty() { "all documents".to_owned() } else { format!("{} documents", documents.len()) },
+            if documents.is_empty() { "all documents".to_owned() } else { counted(documents.len(), "document") },
             if *erase { ", to be erased" } else { "" }
         ),
         Action::Unknown { code, .. } => format!("unknown action {code}"),
     }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn verdict(verdict: Option<&Verdict>) -> String {

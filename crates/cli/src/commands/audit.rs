@@ -35,7 +35,7 @@ fn table(audit: &[AuditInfo]) -> String {
         Column::whole("TIME (UTC)"),
         Column::cut("WHO", 14),
         Column::cut("AT", 14),
-        Column::cut("WHAT", 20),
+        Column::whole("WHAT"),
         Column::cut("FOR", 9),
         Column::whole(""),
     ]);

@@ -58,6 +58,9 @@ fn render(grant: &GrantInfo) -> String {
     text.push('\n');
     text.push_str(&bullets(&grant.terms));
     text.push_str(&format!("opens {} today\n", count(grant.readable, "record", "records")));
+    if grant.state != "active" {
+        text.push_str(&format!("Nothing new opens for {}. What was received before cannot be taken back.\n", plain(&grant.peer)));
+    }
     if !grant.confirmed.is_empty() {
         let nodes: Vec<_> = grant.confirmed.iter().map(|node| plain(node)).collect();
         text.push_str(&format!("confirmed by {}\n", nodes.join(", ")));
@@ -88,6 +91,19 @@ fn example(state: &str) -> GrantInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ended_grant_says_what_cannot_be_taken_back() {
+        insta::assert_snapshot!(render(&GrantInfo { readable: 0, ..example("revoked") }), @r"
+        2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a
+        Dr Lee (revoked), since 2026-03-02 09:41, until 2026-06-01 00:00
+          - may read everything
+          - but not mental-health
+        opens 0 records today
+        Nothing new opens for Dr Lee. What was received before cannot be taken back.
+        confirmed by Dr Lee
+        ");
+    }
 
     #[test]
     fn a_grant_begins_with_its_id() {
