@@ -1,5 +1,8 @@
 //! Sealing and opening 4 KiB: as a bare age file and as a document; and what it saves to expand an identity once. Prints microseconds per file and ratios.
 
+#[path = "../examples/header/mod.rs"]
+mod header;
+
 use std::{
     error::Error,
     hint::black_box,
@@ -7,8 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chartmesh_identity::{LedgerId, Signed, SigningSecret};
-use chartmesh_sealing::{Expected, Header, Identity, Origin, open, open_document, open_with_file_key, seal, seal_document};
+use chartmesh_sealing::{Expected, Identity, open, open_document, open_with_file_key, seal, seal_document};
 
 const ROUNDS: u32 = 300;
 const LENGTH: usize = 4096;
@@ -18,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seed = identity.expose_seed();
     let to = identity.recipient();
     let content: Vec<u8> = br#"{"resourceType":"Observation","status":"final","valueQuantity":{"value":6.3}},"#.iter().copied().cycle().take(LENGTH).collect();
-    let header = header(&content);
+    let header = header::header(&content);
     let file = seal(&content, to)?;
     let document = seal_document(&content, &header, to, 3)?;
     let expected = Expected {
@@ -62,20 +64,4 @@ fn time(mut run: impl FnMut() -> bool) -> Duration {
         assert!(black_box(run()));
     }
     start.elapsed()
-}
-
-fn header(content: &[u8]) -> Header {
-    let author = SigningSecret::generate();
-    let origin = Origin {
-        ledger: LedgerId::of(b"bench"),
-        content: *blake3::hash(content).as_bytes(),
-        media_type: "application/fhir+json".into(),
-        labels: Vec::new(),
-        time: 0,
-        supersedes: Vec::new(),
-        author: author.author(),
-        derived_from: None,
-    };
-    let origin = Signed::sign(origin, &author).signed().clone();
-    Header { ledger: LedgerId::of(b"bench"), compartment: "bench".into(), publisher: author.author(), origin }
 }

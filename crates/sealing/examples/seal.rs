@@ -3,6 +3,8 @@
 //! `seal keygen` writes a new identity; `seal recipient IDENTITY-FILE` its recipient; `seal seal FILE RECIPIENT-FILE` a sealed file;
 //! `seal open FILE IDENTITY-FILE` what is in it; `seal document FILE RECIPIENT-FILE` a sealed document with FILE as its content. All to standard output.
 
+mod header;
+
 use std::{
     env,
     error::Error,
@@ -10,8 +12,8 @@ use std::{
     io::{self, Write},
 };
 
-use chartmesh_identity::{LedgerId, Recipient, Signed, SigningSecret};
-use chartmesh_sealing::{Header, Identity, Origin, open, parse_recipient, recipient_to_text, seal, seal_document};
+use chartmesh_identity::Recipient;
+use chartmesh_sealing::{Identity, open, parse_recipient, recipient_to_text, seal, seal_document};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -24,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["open", file, identity] => out.write_all(&open(&fs::read(file)?, &read_identity(identity)?)?)?,
         ["document", file, recipient] => {
             let content = fs::read(file)?;
-            out.write_all(&seal_document(&content, &header(&content), &read_recipient(recipient)?, 3)?.bytes)?;
+            out.write_all(&seal_document(&content, &header::header(&content), &read_recipient(recipient)?, 3)?.bytes)?;
         }
         _ => return Err("keygen | recipient IDENTITY-FILE | seal FILE RECIPIENT-FILE | open FILE IDENTITY-FILE | document FILE RECIPIENT-FILE".into()),
     }
@@ -37,21 +39,4 @@ fn read_identity(file: &str) -> Result<Identity, Box<dyn Error>> {
 
 fn read_recipient(file: &str) -> Result<Recipient, Box<dyn Error>> {
     Ok(parse_recipient(&fs::read_to_string(file)?)?)
-}
-
-/// A header as a new author in an example ledger would write it.
-fn header(content: &[u8]) -> Header {
-    let author = SigningSecret::generate();
-    let origin = Origin {
-        ledger: LedgerId::of(b"example"),
-        content: *blake3::hash(content).as_bytes(),
-        media_type: "application/fhir+json".into(),
-        labels: Vec::new(),
-        time: 0,
-        supersedes: Vec::new(),
-        author: author.author(),
-        derived_from: None,
-    };
-    let origin = Signed::sign(origin, &author).signed().clone();
-    Header { ledger: LedgerId::of(b"example"), compartment: "example".into(), publisher: author.author(), origin }
 }
