@@ -34,14 +34,14 @@ pub struct Outcome {
 
 /// What gives parties a place in a lane, whether it stands or not: it only grows, so that what is accepted does not depend on the order of arrival.
 #[derive(Debug, Default)]
-struct Seen {
+pub(crate) struct Seen {
     grants: BTreeSet<(GrantId, PartyKey)>,
     admits: BTreeSet<(AccessId, [u8; 32])>,
 }
 
 impl Seen {
     /// Whether a party's entry names a grant or an access that was given to it.
-    fn admits(&self, entry: &Entry) -> bool {
+    pub(crate) fn admits(&self, entry: &Entry) -> bool {
         match &entry.header.uses {
             Some(Use::Grant(id)) => self.grants.contains(&(*id, entry.party())),
             Some(Use::Admit { id, salt }) => self.admits.contains(&(*id, admit_hash(salt, &entry.party()))),
@@ -360,7 +360,7 @@ impl Lane {
 }
 
 impl Seen {
-    fn see(&mut self, entry: &Entry, circles: &mut BTreeMap<PartyKey, BTreeSet<LaneId>>) {
+    pub(crate) fn see(&mut self, entry: &Entry, circles: &mut BTreeMap<PartyKey, BTreeSet<LaneId>>) {
         match &entry.header.action {
             Action::Grant { id, party, .. } => {
                 self.grants.insert((*id, *party));

@@ -7,7 +7,7 @@ use chartmesh_identity::{AuthorKey, BlobHash, EndpointKey, EntryHash, LaneId, Pa
 use crate::{
     charter::{Charter, FULL},
     entry::Entry,
-    ledger::Ledger,
+    ledger::{Ledger, Seen},
     state::{GrantState, LaneState},
 };
 
@@ -35,6 +35,8 @@ pub enum LaneView {
         party: PartyKey,
         /// How far of the other logs.
         cut: BTreeMap<AuthorKey, u64>,
+        /// From which place on its own logs rest on a Grant that is not shown: another node of the party could not accept that.
+        unfounded: BTreeMap<AuthorKey, u64>,
     },
     /// Its own and devices': what a party gets that may write but not read.
     DevicesAndOwn {
@@ -125,12 +127,12 @@ fn lanes_for_party(ledger: &Ledger, party: &PartyKey, now: i64, checkpoint: Opti
     let write_only = || LaneView::DevicesAndOwn { party: *party, devices: ledger.devices().clone() };
     let mut views: BTreeMap<_, _> = writes.into_iter().map(|lane| (lane, write_only())).collect();
     views.extend(reads.into_iter().map(|lane| (lane, LaneView::All)));
-    views.extend(circles(ledger, party).map(|(lane, state)| (*lane, circle_view(state, party))));
+    views.extend(circles(ledger, party).map(|(lane, state)| (*lane, circle_view(ledger, lane, state, party))));
     views
 }
 
 /// A circle while any grant of it is not revoked; else up to the Revoke: the revoking device's log up to that entry, the other devices' up to the Revoke's fence.
-fn circle_view(state: &LaneState, party: &PartyKey) -> LaneView {
+fn circle_view(ledger: &Ledger, lane: &LaneId, state: &LaneState, party: &PartyKey) -> LaneView {
     let mut cut = BTreeMap::new();
     for grant in state.grants.values().filter(|grant| grant.party == *party) {
         let Some(revoke) = &grant.revoked else { return LaneView::All };
@@ -141,7 +143,20 @@ fn circle_view(state: &LaneState, party: &PartyKey) -> LaneView {
             *place = seq.max(*place);
         }
     }
-    LaneView::UpToRevoke { party: *party, cut }
+    let unfounded = unfounded(ledger, lane, party, &cut);
+    LaneView::UpToRevoke { party: *party, cut, unfounded }
+}
+
+/// Of every log of a party, the place of the first entry that names a Grant which is not shown, such as one of a suspended device beyond its fence.
+fn unfounded(ledger: &Ledger, lane: &LaneId, party: &PartyKey, cut: &BTreeMap<AuthorKey, u64>) -> BTreeMap<AuthorKey, u64> {
+    let mut seen = Seen::default();
+    for (author, last) in cut.iter().filter(|(author, _)| ledger.is_device(author)) {
+        let shown = ledger.entries_after(lane, author, 0).take_while(|entry| entry.header.seq <= *last);
+        shown.for_each(|entry| seen.see(entry, &mut BTreeMap::new()));
+    }
+    let own = ledger.authors(lane).filter(|author| !ledger.is_device(author));
+    let first = |author| ledger.entries_after(lane, author, 0).find(|entry| entry.party() == *party && !seen.admits(entry));
+    own.filter_map(|author| Some((*author, first(author)?.header.seq))).collect()
 }
 
 /// Whether a view of its lane shows an entry.
@@ -149,7 +164,10 @@ pub fn shows(view: &LaneView, entry: &Entry) -> bool {
     match view {
         LaneView::All => true,
         LaneView::None => false,
-        LaneView::UpToRevoke { party, cut } => entry.party() == *party || cut.get(&entry.author()).is_some_and(|seq| entry.header.seq <= *seq),
+        LaneView::UpToRevoke { party, cut, unfounded } => {
+            let (author, seq) = (entry.author(), entry.header.seq);
+            if entry.party() == *party { unfounded.get(&author).is_none_or(|first| seq < *first) } else { cut.get(&author).is_some_and(|last| seq <= *last) }
+        }
         LaneView::DevicesAndOwn { party, devices } => entry.party() == *party || devices.contains(&entry.author()),
     }
 }

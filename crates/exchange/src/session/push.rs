@@ -23,13 +23,13 @@ impl Session {
         let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| shared.phase == Phase::Live) else { return };
         let before = shared.sent;
 
+        let lacking: Vec<Signed<Charter>> = view.ledger().charters().filter(|charter| !shared.charters.contains(&charter_hash(charter))).cloned().collect();
         let charters_now = view.ledger().charters().count();
-        if shared.charters_then != 0 && shared.charters_then != charters_now {
-            // Whose checkpoints count has changed, and with that which one is the newest.
+        if !lacking.is_empty() || shared.charters_then != 0 && shared.charters_then != charters_now {
+            // One of the two has not reckoned with all of these charters: by them other checkpoints count, and an older one may be the newest.
             shared.checkpoints.clear();
         }
         shared.charters_then = charters_now;
-        let lacking: Vec<Signed<Charter>> = view.ledger().charters().filter(|charter| !shared.charters.contains(&charter_hash(charter))).cloned().collect();
         shared.charters.extend(lacking.iter().map(charter_hash));
         shared.sent += charters(ledger, lacking.into_iter(), out);
 

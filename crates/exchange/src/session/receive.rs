@@ -233,8 +233,9 @@ impl Session {
         now: i64,
         out: &mut Vec<Effect>,
     ) -> Result<(), Closing> {
-        let Some(ledger) = replica.ledgers.get(&id) else { return Ok(()) };
-        if !self.is_live(&id) || self.view(replica, id, now).is_none() {
+        let Some(ledger) = replica.ledgers.get(&id).filter(|_| self.is_live(&id)) else { return Ok(()) };
+        if self.view(replica, id, now).is_none() {
+            self.shut(id, out);
             return Ok(());
         }
         match Checkpoint::read(checkpoint, ledger) {

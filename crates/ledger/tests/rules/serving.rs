@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_identity::{AccessId, NodeRole, Signed};
 use chartmesh_ledger::{
-    Access, Action, Checkpoint, CheckpointError, Duty, Entry, EntryHeader, Fence, LaneView, Peer, Use, Wanted, duties, lane_view, lanes_for, may_have_blob,
-    peer, shows,
+    Access, Action, Checkpoint, CheckpointError, Duty, Entry, EntryHeader, Fence, LaneView, Ledger, Peer, Use, Wanted, duties, lane_view, lanes_for,
+    may_have_blob, peer, shows,
 };
 
 use crate::world::*;
@@ -122,6 +122,36 @@ fn after_a_revoke_the_circle_up_to_it_is_left() {
     w.add(&again);
     assert_eq!(lane_view(&w.ledger, &party(&w), &CIRCLE, NOW, HEARD), LaneView::All, "a new grant opens the circle");
     assert_eq!(lanes(&w, NOW, HEARD), [CIRCLE], "but hands nothing over");
+}
+
+#[test]
+fn what_a_party_wrote_under_a_grant_that_it_is_not_shown_is_not_shown_to_its_other_nodes() {
+    let mut w = World::new();
+    w.set_up();
+    let id = chartmesh_identity::GrantId::new([9; 16]);
+    let by_b = w.b.write(CIRCLE, Action::Grant { id, party: w.x.party(), until: None, max_age: 100 });
+    let mut node = Pen::node(w.ledger.id(), 40, 20, &[NodeRole::Receipt]);
+    let testifies = |n| Action::Receipt { grant: id, n };
+    let own = [
+        w.x.uses(CIRCLE, receipt(1), Use::Grant(GRANT)),
+        w.x.uses(CIRCLE, testifies(2), Use::Grant(id)),
+        node.uses(CIRCLE, testifies(3), Use::Grant(id)),
+        node.uses(CIRCLE, receipt(4), Use::Grant(GRANT)),
+    ];
+    [&by_b].into_iter().chain(&own).for_each(|entry| w.add(entry));
+    // The device that revokes knew of what the party's nodes wrote, not of the grant, whose device is suspended.
+    let fence = w.ledger.fence(&CIRCLE).0.into_iter().filter(|point| point.author != w.b.author()).collect();
+    let revoked = w.a.write(CIRCLE, revoke(Fence(fence)));
+    w.add(&revoked);
+    assert_eq!(lane_view(&w.ledger, &party(&w), &CIRCLE, NOW, HEARD), LaneView::All, "that grant stands");
+    w.suspend(11, vec![]);
+    let view = lane_view(&w.ledger, &party(&w), &CIRCLE, NOW, HEARD);
+    let shown: Vec<&Entry> = w.ledger.entries(&CIRCLE).filter(|entry| shows(&view, entry)).collect();
+    assert!(shown.contains(&w.ledger.get(&own[0].hash()).unwrap()));
+    assert!(shown.iter().all(|entry| entry.hash() != own[1].hash() && entry.author() != node.author()), "not by itself, and not what follows it");
+    let mut other = Ledger::begin(w.genesis.signed().clone()).unwrap();
+    let outcome = other.add_all(shown.into_iter().cloned().collect());
+    assert_eq!((outcome.added.len(), outcome.refused), (3, Vec::new()), "Grant, Revoke, Receipt");
 }
 
 #[test]
