@@ -141,9 +141,7 @@ impl Node {
     }
 
     async fn exchange_all(&self, net: &Net, deadline: Instant) -> Result<SyncInfo, ApiError> {
-        let before = self.with(|core| {
-            (std::mem::take(&mut core.sessions.received), core.delivered.len())
-        });
+        let before = self.with(|core| (std::mem::take(&mut core.sessions.received), core.delivered.len()));
         let targets = self.callable();
         let mut missed: BTreeMap<String, String> = BTreeMap::new();
         let mut sessions: Vec<(String, u64, EndpointKey)> = Vec::new();
