@@ -176,7 +176,142 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
+    use chartmesh_identity::Kind;
+    use chartmesh_records::{Category, Compartment, Sensitivity, read_resource};
+
     use super::*;
+    use crate::{
+        home::Home,
+        publish::{Outgoing, publish},
+        setup,
+        write::Writer,
+    };
+
+    /// One part as it is published, whatever its author has signed.
+    struct Said {
+        part: Part,
+        signed: Part,
+        content: Vec<u8>,
+    }
+
+    fn said(index: u32, count: u32, content: &[u8]) -> Said {
+        Said { part: Part { index, count }, signed: Part { index, count }, content: content.to_vec() }
+    }
+
+    fn resource(id: &str) -> Vec<u8> {
+        format!(r#"{{"resourceType":"Binary","id":"{id}","data":"QUJD"}}"#).into_bytes()
+    }
+
+    /// Publishes parts as those of a resource that has these facts.
+    async fn publish_as(node: &Node, facts: &ResourceFacts, parts: Vec<Said>) {
+        let compartment = Compartment::Clinical { sensitivity: Sensitivity::General, category: Category::Notes };
+        let (id, publisher, place) = node.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            core.ensure_catalogs(&id, [compartment]).expect("a catalog");
+            (id, core.publisher(id), core.place(&id, &compartment).expect("a view").expect("an epoch"))
+        });
+        let mut outgoing = Vec::new();
+        for Said { part, signed, content } in parts {
+            let resources = vec![facts.clone()];
+            let author = publisher.key.author();
+            let origin = Origin {
+                ledger: id,
+                content: *blake3::hash(&content).as_bytes(),
+                media_type: media_type(Some(signed), &resources),
+                labels: vec![compartment.to_string()],
+                time: publisher.now,
+                supersedes: Vec::new(),
+                author,
+                derived_from: None,
+            };
+            let manifest = Manifest {
+                blob: BlobHash::of(&content),
+                length: 0,
+                publisher: author,
+                content_length: content.len() as u64,
+                compartment,
+                author,
+                author_name: publisher.name.clone(),
+                time: publisher.now,
+                resources: resources.clone(),
+                extract_of: None,
+                part: Some(part),
+            };
+            let origin = Signed::sign(origin, &publisher.key).signed().clone();
+            outgoing.push(Outgoing {
+                place: place.clone(),
+                compartment,
+                content: Zeroizing::new(content),
+                resources,
+                origin: Some((origin, manifest)),
+                extract_of: None,
+                part: Some(part),
+            });
+        }
+        let stored = node.seal_and_store(publisher, Box::new(outgoing.into_iter())).await.expect("sealed");
+        node.with(|core| {
+            let mut writer = Writer::new(core, id).expect("a writer");
+            publish(&mut writer, stored).expect("published");
+            writer.commit().expect("stored");
+        });
+    }
+
+    #[tokio::test]
+    async fn parts_are_shown_only_as_their_author_signed_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = Home::new(dir.path().join("home"));
+        assert!(setup::init(&home, Kind::Patient, "maria", None).is_ok());
+        let node = Node::open(&home, None).await.expect("a node");
+        let facts = |id: &str| read_resource(&resource(id)).expect("a resource");
+        let halves = |id: &str| {
+            let bytes = resource(id);
+            let (first, second) = bytes.split_at(20);
+            (first.to_vec(), second.to_vec())
+        };
+        let two = |id: &str| {
+            let (first, second) = halves(id);
+            vec![said(1, 2, &first), said(2, 2, &second)]
+        };
+        publish_as(&node, &facts("good"), two("good")).await;
+        // In the other order, as one that swaps them would say.
+        let mut swapped = two("swapped");
+        swapped[0].part.index = 2;
+        swapped[1].part.index = 1;
+        publish_as(&node, &facts("swapped"), swapped).await;
+        publish_as(&node, &facts("changed"), two("unlike!")).await;
+        publish_as(&node, &facts("missing"), vec![said(2, 2, &halves("missing").1)]).await;
+        publish_as(&node, &facts("beyond"), vec![said(3, 2, &halves("beyond").1)]).await;
+        publish_as(&node, &facts("longer"), vec![said(1, 2, &resource("longer")), said(2, 2, b" ")]).await;
+        let trailing = [resource("trailing"), b" ".to_vec()].concat();
+        let told = ResourceFacts { hash: *blake3::hash(&trailing).as_bytes(), length: trailing.len() as u64, ..facts("trailing") };
+        publish_as(&node, &told, vec![said(1, 2, &resource("trailing")), said(2, 2, b" ")]).await;
+
+        let mut states = BTreeMap::new();
+        for record in node.records_list(None, None).await.expect("a list") {
+            states.insert(record.id.expect("an id"), (record.state, record.parts.len()));
+        }
+        let state = |id: &str| states.get(id).map(|(state, parts)| (state.as_str(), *parts));
+        assert_eq!(states.len(), 7);
+        for readable in ["good", "swapped", "changed", "trailing"] {
+            assert_eq!(state(readable), Some(("readable", 2)), "{readable}");
+        }
+        assert_eq!(state("missing"), Some(("locked", 1)));
+        assert_eq!(state("beyond"), Some(("quarantined", 1)));
+        assert_eq!(state("longer"), Some(("quarantined", 2)));
+        for (id, why) in [
+            ("swapped", "signed it as another part"),
+            ("changed", "do not make up"),
+            ("trailing", "do not make up"),
+            ("missing", "has not arrived in full"),
+            ("beyond", "quarantined"),
+            ("longer", "quarantined"),
+        ] {
+            let shown = node.records_show(&format!("Binary/{id}"), None, None).await;
+            assert!(shown.as_ref().is_err_and(|error| error.to_string().contains(why)), "{id}: {shown:?}");
+        }
+        assert_eq!(node.records_show("Binary/good", None, None).await.expect("readable"), resource("good"));
+        node.stop().await.expect("stopped");
+    }
 
     #[test]
     fn parts_make_up_the_whole_in_order() {
