@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     time::Duration,
 };
 
@@ -523,7 +524,8 @@ impl Core {
         }
         let mut writer = Writer::new(self, *id)?;
         for (grant, shares) in by_grant {
-            for shares in envelopes_of(&shares) {
+            let lengths: Vec<usize> = shares.iter().map(|share| to_canonical(&share.manifest).len()).collect();
+            for shares in portions(&lengths).into_iter().filter_map(|portion| shares.get(portion)) {
                 let (_, view) = writer.core.open(id)?;
                 let open = view.grants.get(&grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
                 let request = read_request(id, &party_reference(&open.party), &open.terms, now);
@@ -638,19 +640,18 @@ fn unite_labels(a: &[Coding], b: &[Coding]) -> Vec<Coding> {
     highest.into_iter().chain(others).cloned().collect()
 }
 
-/// Shares in portions for one Envelope each, whose lists and body are bounded.
-fn envelopes_of<'a>(shares: &'a [&'a Share]) -> Vec<&'a [&'a Share]> {
+/// How many shares with manifests of these lengths go into one Envelope, whose lists and body are bounded.
+fn portions(lengths: &[usize]) -> Vec<Range<usize>> {
     let mut portions = Vec::new();
     let (mut start, mut size) = (0, 0);
-    for (at, share) in shares.iter().enumerate() {
-        let length = to_canonical(&share.manifest).len();
+    for (at, length) in lengths.iter().enumerate() {
         if at > start && (at - start == MAX_SHARED || size + length > MANIFEST_BYTES) {
-            portions.push(&shares[start..at]);
+            portions.push(start..at);
             (start, size) = (at, 0);
         }
         size += length;
     }
-    portions.push(&shares[start..]);
+    portions.push(start..lengths.len());
     portions
 }
 
@@ -763,4 +764,16 @@ fn envelope(writer: &mut Writer<'_>, id: &LedgerId, wanted: &Wanted, grant: Gran
     let body = seal_body(&body, identity.recipient())?;
     writer.entry(circle, Action::Envelope { grant, epochs, documents: Vec::new(), catalogs }, Parts::body(body))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_is_bounded_in_number_and_bytes() {
+        assert_eq!(portions(&[1; 2050]), [0..1024, 1024..2048, 2048..2050]);
+        assert_eq!(portions(&[MANIFEST_BYTES / 2; 5]), [0..2, 2..4, 4..5]);
+        assert_eq!(portions(&[1, MANIFEST_BYTES + 1, MANIFEST_BYTES, 1]), [0..1, 1..2, 2..3, 3..4], "one that is longer goes alone");
+    }
 }
