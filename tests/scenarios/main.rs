@@ -1,5 +1,6 @@
 //! End-to-end scenarios: real processes of the real program on real homes, over real sockets on loopback. One file per theme.
 
+mod attachments;
 mod audit;
 mod chart;
 mod input;

@@ -385,8 +385,11 @@ pub struct RecordInfo {
     pub date: Option<String>,
     /// Name of whoever published it.
     pub author: Option<String>,
-    /// Hash of the sealed document.
+    /// Hash of the sealed document; of the first that is known of, where it is in parts.
     pub document: BlobHash,
+    /// Hashes of all that are known of, in their order, where it is too large for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<BlobHash>,
     /// `readable`, `locked` or `quarantined`.
     pub state: String,
     /// `ok`, `lossy` or `failed`.

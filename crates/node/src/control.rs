@@ -11,6 +11,7 @@ use std::{
 };
 
 use chartmesh_identity::{from_canonical, to_canonical};
+use chartmesh_records::MAX_IMPORT;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,8 +24,8 @@ use crate::{
     node::Node,
 };
 
-/// Longest message, in bytes.
-const MAX_MESSAGE: u32 = 1 << 30;
+/// Longest message, in bytes: the largest resource that is ever imported, and its envelope.
+const MAX_MESSAGE: usize = MAX_IMPORT + (1 << 20);
 /// Longest path that a Unix socket address takes, with room to spare.
 const MAX_PATH: usize = 100;
 
@@ -94,18 +95,31 @@ impl Drop for SocketFile {
 
 async fn converse(node: Node, mut stream: UnixStream) {
     while let Ok(request) = receive::<Request>(&mut stream).await {
-        let answer: Result<Response, ApiError> = node.ask(request).await;
-        if send(&mut stream, &answer).await.is_err() {
+        let answer = pack(node.ask(request).await, MAX_MESSAGE);
+        if send_bytes(&mut stream, &answer).await.is_err() {
             return;
         }
     }
 }
 
+/// An answer as it is sent; one that is too long becomes an error that says so.
+fn pack(answer: Result<Response, ApiError>, limit: usize) -> Vec<u8> {
+    let bytes = to_canonical(&answer);
+    if bytes.len() <= limit {
+        return bytes;
+    }
+    let error = ApiError::failed(format_args!("the answer has {} bytes, and a running node gives at most {limit}", bytes.len()));
+    to_canonical(&Err::<Response, _>(error.advise("stop the running node, then run the command again")))
+}
+
 pub(crate) async fn send<T: Serialize>(stream: &mut UnixStream, message: &T) -> io::Result<()> {
-    let bytes = to_canonical(message);
-    let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= MAX_MESSAGE).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    send_bytes(stream, &to_canonical(message)).await
+}
+
+async fn send_bytes(stream: &mut UnixStream, bytes: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= MAX_MESSAGE).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
     stream.write_all(&length.to_be_bytes()).await?;
-    stream.write_all(&bytes).await?;
+    stream.write_all(bytes).await?;
     stream.flush().await
 }
 
@@ -113,10 +127,22 @@ pub(crate) async fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io:
     let mut length = [0; 4];
     stream.read_exact(&mut length).await?;
     let length = u32::from_be_bytes(length);
-    if length > MAX_MESSAGE {
+    if length as usize > MAX_MESSAGE {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut bytes = Vec::new();
     stream.take(u64::from(length)).read_to_end(&mut bytes).await?;
     from_canonical(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_long_says_so() {
+        let answer = |limit| from_canonical::<Result<Response, ApiError>>(&pack(Ok(Response::Bytes(vec![7; 1000])), limit)).expect("an answer");
+        assert!(matches!(answer(1100), Ok(Response::Bytes(bytes)) if bytes.len() == 1000));
+        assert!(answer(1000).is_err_and(|error| error.to_string().contains("1000")));
+    }
 }

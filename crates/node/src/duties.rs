@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     time::Duration,
 };
 
@@ -10,8 +11,8 @@ use chartmesh_consent::{Coverage, PermitScope, Request, Scope, coverage, decide_
 use chartmesh_exchange::Event;
 use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, Signed, to_canonical};
 use chartmesh_ledger::{Action, Checkpoint, Duty, EnvelopeBody, EpochBody, KeyBody, LaneKey, Peer, Seed, Wanted, admit_hash, duties, lanes_for};
-use chartmesh_records::{Coding, Compartment, Input, ResourceFacts, Sensitivity, import, read_bundle, write_bundle};
-use chartmesh_sealing::{FileKey, Identity, Key, file_key};
+use chartmesh_records::{Coding, Compartment, Input, ResourceFacts, Sensitivity, import, read_bundle, read_resource, write_bundle};
+use chartmesh_sealing::{FileKey, Identity, Key, Origin, file_key};
 use chartmesh_vault::Table;
 use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
@@ -23,7 +24,9 @@ use crate::{
     grants::{AccessParts, compartment_key, document_key, write_key},
     manifest::Manifest,
     node::Node,
-    publish::{Outgoing, publish},
+    parts,
+    publish::{MANIFEST_BYTES, Outgoing, Place, publish},
+    reading::State,
     time,
     view::Document,
     write::{Parts, Writer, seal_body},
@@ -35,6 +38,8 @@ const TICK: Duration = Duration::from_secs(30);
 const CHECKPOINT_AGE: i64 = 60;
 /// Rounds after which something is wrong.
 const MOST_ROUNDS: usize = 100_000;
+/// Documents whose keys one Envelope hands over at most.
+const MAX_SHARED: usize = 1024;
 /// Content that is opened and sealed anew at a time, in bytes.
 const PER_ROUND: u64 = 32 << 20;
 
@@ -47,6 +52,40 @@ pub(crate) async fn steward(node: Node) {
             () = node.0.signals.duties.notified() => {}
             () = tokio::time::sleep(TICK) => {}
         }
+    }
+}
+
+/// A document to be looked into, or a resource with all of its parts.
+struct Due {
+    lane: LaneId,
+    /// Where each is published, and what was said of it.
+    documents: Vec<(EntryHash, Manifest)>,
+}
+
+/// What was due, opened.
+struct Looked {
+    /// What its content calls for.
+    manifests: Vec<Manifest>,
+    /// The author's word on each document, and the length of its content.
+    origins: Vec<(Signed<Origin>, usize)>,
+    /// The contents, one after the other.
+    content: Zeroizing<Vec<u8>>,
+}
+
+impl Looked {
+    /// The same to be sealed there, each document when it is asked for.
+    fn seal(self, place: Place) -> Box<dyn Iterator<Item = Outgoing> + Send> {
+        let (origins, lengths): (Vec<_>, Vec<_>) = self.origins.into_iter().unzip();
+        let contents = parts::cut(self.content, lengths).map(|(_, content)| content);
+        Box::new(contents.zip(origins).zip(self.manifests).map(move |((content, origin), manifest)| Outgoing {
+            place: place.clone(),
+            compartment: manifest.compartment,
+            content,
+            resources: manifest.resources.clone(),
+            extract_of: manifest.extract_of,
+            part: manifest.part,
+            origin: Some((origin, manifest)),
+        }))
     }
 }
 
@@ -94,55 +133,39 @@ impl Node {
     /// Looks once into every document that a party published, files what lies in the inbox or in a wrong compartment, and seals anew what lies under an epoch that is not used any
     /// more. Whether there was any.
     async fn file_and_renew(&self, id: LedgerId) -> Result<bool, ApiError> {
-        let (publisher, work) = self.with(|core| -> Result<_, ApiError> {
-            let (ledger, view) = core.open(&id)?;
-            let due = |document: &Document<'_>| {
-                let place = (document.publish, document.blob());
-                let unchecked = document.party.is_some() && !core.checked.contains(&place);
-                !document.quarantined && !core.bad.contains(&place) && (unchecked || document.stale) && core.delivered.contains(&place)
-            };
-            let mut size = 0;
-            let mut work: Vec<(EntryHash, LaneId, Manifest)> = Vec::new();
-            for document in view.documents(ledger).into_iter().filter(due) {
-                let Some(lane) = document.lane else { continue };
-                size += document.manifest.content_length;
-                if !work.is_empty() && size > PER_ROUND {
-                    break;
-                }
-                work.push((document.publish, lane, document.manifest.clone()));
-            }
-            Ok((core.publisher(id), work))
-        })?;
+        let (publisher, work) = self.with(|core| Ok::<_, ApiError>((core.publisher(id), core.due(&id)?)))?;
         if work.is_empty() {
             return Ok(false);
         }
-        let mut outgoing = Vec::new();
+        let mut outgoing: Vec<Box<dyn Iterator<Item = Outgoing> + Send>> = Vec::new();
         let mut done = Vec::new();
-        for (publish, lane, old) in work {
+        for due in work {
+            let places: Vec<(EntryHash, BlobHash)> = due.documents.iter().map(|(publish, manifest)| (*publish, manifest.blob)).collect();
             // Until it has proved itself; then it is taken off again.
-            self.with(|core| core.bad.insert((publish, old.blob)));
-            let Ok(opened) = self.open_document(&id, &publish, &old.blob).await else { continue };
-            let Some(manifest) = relabel(old.clone(), &opened.content) else { continue };
-            self.with(|core| core.ensure_catalogs(&id, [manifest.compartment]))?;
-            let Some(place) = self.with(|core| core.place(&id, &manifest.compartment))? else { continue };
-            self.with(|core| {
-                core.bad.remove(&(publish, old.blob));
-                core.checked.insert((publish, old.blob));
+            self.with(|core| core.bad.extend(&places));
+            let Some(looked) = self.look_into(&id, &due).await else { continue };
+            let Some(compartment) = looked.manifests.first().map(|manifest| manifest.compartment) else { continue };
+            self.with(|core| core.ensure_catalogs(&id, [compartment]))?;
+            let Some(place) = self.with(|core| core.place(&id, &compartment))? else { continue };
+            let stale = self.with(|core| {
+                for at in &places {
+                    core.bad.remove(at);
+                    core.checked.insert(*at);
+                }
+                core.open(&id)
+                    .is_ok_and(|(ledger, view)| places.iter().any(|(publish, blob)| view.document(ledger, publish, blob).is_some_and(|one| one.stale)))
             });
-            let stale =
-                self.with(|core| core.open(&id).is_ok_and(|(ledger, view)| view.document(ledger, &publish, &old.blob).is_some_and(|document| document.stale)));
-            if !stale && place.lane == lane && manifest == old {
+            let as_it_was = looked.manifests.iter().eq(due.documents.iter().map(|(_, manifest)| manifest));
+            if !stale && place.lane == due.lane && as_it_was {
                 continue;
             }
-            let origin = Some((opened.header.origin.clone(), manifest.clone()));
-            let extract_of = manifest.extract_of;
-            outgoing.push(Outgoing { place, compartment: manifest.compartment, content: opened.content, resources: manifest.resources, origin, extract_of });
-            done.push((publish, old.blob));
+            outgoing.push(looked.seal(place));
+            done.extend(places);
         }
         if done.is_empty() {
             return Ok(true);
         }
-        let stored = self.seal_and_store(publisher, outgoing).await?;
+        let stored = self.seal_and_store(publisher, Box::new(outgoing.into_iter().flatten())).await?;
         self.with(|core| {
             let mut withdrawals: BTreeMap<(LaneId, EntryHash), Vec<BlobHash>> = BTreeMap::new();
             for (entry, blob) in done {
@@ -165,6 +188,22 @@ impl Node {
             writer.commit()
         })?;
         Ok(true)
+    }
+
+    /// Opens what is due and compares what was said of it with its content. None if it does not open or is not what was said.
+    async fn look_into(&self, id: &LedgerId, due: &Due) -> Option<Looked> {
+        let (publish, first) = due.documents.first()?;
+        if first.part.is_none() {
+            let opened = self.open_document(id, publish, &first.blob).await.ok()?;
+            let manifest = relabel(first, &derived(first, &opened.content)?)?;
+            return Some(Looked { manifests: vec![manifest], origins: vec![(opened.header.origin, opened.content.len())], content: opened.content });
+        }
+        let places: Vec<(EntryHash, BlobHash)> = due.documents.iter().map(|(publish, manifest)| (*publish, manifest.blob)).collect();
+        let parts::Joined { bytes, origins, .. } = self.join(id, &places, first.resources.first()?).await.ok()?;
+        let (content, facts) = tokio::task::spawn_blocking(move || read_resource(&bytes).ok().map(|facts| (bytes, facts))).await.ok()??;
+        let derived = BTreeMap::from([(facts.hash, facts)]);
+        let manifests = due.documents.iter().map(|(_, manifest)| relabel(manifest, &derived)).collect::<Option<_>>()?;
+        Some(Looked { manifests, origins, content })
     }
 
     /// Hands over single documents under terms finer than a compartment; where a document is covered in part, an extract of it is published first. Whether there was any.
@@ -224,9 +263,10 @@ impl Node {
                 resources: covered.iter().map(|(facts, _)| (*facts).clone()).collect(),
                 origin: None,
                 extract_of: Some(share.manifest.blob),
+                part: None,
             });
         }
-        let stored = self.seal_and_store(publisher, outgoing).await?;
+        let stored = self.seal_and_store(publisher, Box::new(outgoing.into_iter())).await?;
         self.with(|core| {
             let mut writer = Writer::new(core, id)?;
             publish(&mut writer, stored)?;
@@ -261,6 +301,23 @@ impl Node {
 }
 
 impl Core {
+    /// What a device has to look into: what a party published and this device has not seen yet, and what lies under an epoch that is not used any more. Of a resource in parts all, once
+    /// all are here.
+    fn due(&self, id: &LedgerId) -> Result<Vec<Due>, ApiError> {
+        let is_due = |document: &Document<'_>| document.stale || (document.party.is_some() && !self.checked.contains(&(document.publish, document.blob())));
+        let mut size = 0;
+        let mut work: Vec<Due> = Vec::new();
+        for whole in self.wholes(id)? {
+            let Some(lane) = whole.first().lane.filter(|_| whole.state == State::Readable && whole.documents.iter().any(is_due)) else { continue };
+            size += whole.documents.iter().map(|document| document.manifest.content_length).sum::<u64>();
+            if !work.is_empty() && size > PER_ROUND {
+                break;
+            }
+            work.push(Due { lane, documents: whole.documents.iter().map(|document| (document.publish, document.manifest.clone())).collect() });
+        }
+        Ok(work)
+    }
+
     /// Documents that are withdrawn for good and that nothing else names; their delivery marks are dropped.
     fn erased(&mut self, id: &LedgerId) -> Result<BTreeSet<BlobHash>, ApiError> {
         let ledger = self.ledger(id)?;
@@ -467,8 +524,8 @@ impl Core {
         }
         let mut writer = Writer::new(self, *id)?;
         for (grant, shares) in by_grant {
-            // An envelope's lists are bounded.
-            for shares in shares.chunks(1024) {
+            let lengths: Vec<usize> = shares.iter().map(|share| to_canonical(&share.manifest).len()).collect();
+            for shares in portions(&lengths).into_iter().filter_map(|portion| shares.get(portion)) {
                 let (_, view) = writer.core.open(id)?;
                 let open = view.grants.get(&grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
                 let request = read_request(id, &party_reference(&open.party), &open.terms, now);
@@ -528,13 +585,17 @@ impl Core {
     }
 }
 
-/// The manifest that a document deserves: its author's labels are united with those that its content calls for, and the more restrictive decides where it is filed. None if the
-/// content is not what the manifest lists.
-fn relabel(mut manifest: Manifest, content: &[u8]) -> Option<Manifest> {
-    listed(&manifest, content)?;
+/// What a document's content says of its resources. None if the content is not what the manifest lists.
+fn derived(manifest: &Manifest, content: &[u8]) -> Option<BTreeMap<[u8; 32], ResourceFacts>> {
+    listed(manifest, content)?;
     let derived = import([Input::new("document", content.to_vec())]).ok()?;
-    let derived: BTreeMap<[u8; 32], ResourceFacts> =
-        derived.drafts.into_iter().flat_map(|draft| draft.resources).map(|resource| (resource.facts.hash, resource.facts)).collect();
+    Some(derived.drafts.into_iter().flat_map(|draft| draft.resources).map(|resource| (resource.facts.hash, resource.facts)).collect())
+}
+
+/// The manifest that a document deserves: its author's labels are united with those that its content calls for, and the more restrictive decides where it is filed. None if the
+/// content says nothing of a resource.
+fn relabel(old: &Manifest, derived: &BTreeMap<[u8; 32], ResourceFacts>) -> Option<Manifest> {
+    let mut manifest = old.clone();
     let mut highest = Sensitivity::General;
     for facts in &mut manifest.resources {
         let found = derived.get(&facts.hash)?;
@@ -577,6 +638,21 @@ fn unite_labels(a: &[Coding], b: &[Coding]) -> Vec<Coding> {
     let highest = all().filter(|label| rank(label).is_some()).max_by_key(|label| rank(label));
     let others: BTreeSet<&Coding> = all().filter(|label| rank(label).is_none()).collect();
     highest.into_iter().chain(others).cloned().collect()
+}
+
+/// How many shares with manifests of these lengths go into one Envelope, whose lists and body are bounded.
+fn portions(lengths: &[usize]) -> Vec<Range<usize>> {
+    let mut portions = Vec::new();
+    let (mut start, mut size) = (0, 0);
+    for (at, length) in lengths.iter().enumerate() {
+        if at > start && (at - start == MAX_SHARED || size + length > MANIFEST_BYTES) {
+            portions.push(start..at);
+            (start, size) = (at, 0);
+        }
+        size += length;
+    }
+    portions.push(start..lengths.len());
+    portions
 }
 
 /// A party's request to read, for the purpose that its terms name first.
@@ -688,4 +764,16 @@ fn envelope(writer: &mut Writer<'_>, id: &LedgerId, wanted: &Wanted, grant: Gran
     let body = seal_body(&body, identity.recipient())?;
     writer.entry(circle, Action::Envelope { grant, epochs, documents: Vec::new(), catalogs }, Parts::body(body))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_is_bounded_in_number_and_bytes() {
+        assert_eq!(portions(&[1; 2050]), [0..1024, 1024..2048, 2048..2050]);
+        assert_eq!(portions(&[MANIFEST_BYTES / 2; 5]), [0..2, 2..4, 4..5]);
+        assert_eq!(portions(&[1, MANIFEST_BYTES + 1, MANIFEST_BYTES, 1]), [0..1, 1..2, 2..3, 3..4], "one that is longer goes alone");
+    }
 }

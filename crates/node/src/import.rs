@@ -15,7 +15,9 @@ use crate::{
     api::{ApiError, ImportInfo, RefusedInfo},
     core::Core,
     node::Node,
+    parts,
     publish::{Outgoing, Place, publish},
+    view::Document,
     write::Writer,
 };
 
@@ -72,15 +74,15 @@ impl Node {
             let Some(place) = places.get(&draft.compartment).cloned() else { continue };
             published.extend(draft.resources.iter().map(|resource| (resource.facts.key(), resource.facts.hash)));
             marks.extend(draft.resources.iter().map(|resource| (draft.compartment, resource.facts.key(), resource.facts.hash)));
-            *info.compartments.entry(draft.compartment.to_string()).or_default() += 1;
-            outgoing.push(seal_later(place, draft));
+            *info.compartments.entry(draft.compartment.to_string()).or_default() += documents(&draft);
+            info.documents += documents(&draft);
+            outgoing.push((place, draft));
         }
-        info.documents = outgoing.len() as u64;
         info.published = published.len() as u64;
         if outgoing.is_empty() {
             return Ok(info);
         }
-        let stored = self.seal_and_store(publisher, outgoing).await?;
+        let stored = self.seal_and_store(publisher, Box::new(outgoing.into_iter().flat_map(|(place, draft)| seal_later(place, draft)))).await?;
         self.with(|core| {
             let notes: Vec<_> =
                 if core.is_owner(&id) { Vec::new() } else { marks.iter().map(|(compartment, key, hash)| core.note(&id, compartment, key, hash)).collect() };
@@ -98,29 +100,54 @@ impl Node {
     }
 }
 
-fn seal_later(place: Place, draft: Draft) -> Outgoing {
+/// How many documents a draft becomes.
+fn documents(draft: &Draft) -> u64 {
+    match draft.resources.first().filter(|_| draft.is_large()) {
+        Some(large) => parts::lengths(large.bytes.len()).len() as u64,
+        None => 1,
+    }
+}
+
+/// The documents of a draft, each made when it is asked for.
+fn seal_later(place: Place, mut draft: Draft) -> Box<dyn Iterator<Item = Outgoing> + Send> {
+    let compartment = draft.compartment;
+    if draft.is_large()
+        && let Some(Resource { facts, bytes }) = draft.resources.pop()
+    {
+        let lengths = parts::lengths(bytes.len());
+        return Box::new(parts::cut(Zeroizing::new(bytes), lengths).map(move |(part, content)| Outgoing {
+            place: place.clone(),
+            compartment,
+            content,
+            resources: vec![facts.clone()],
+            origin: None,
+            extract_of: None,
+            part: Some(part),
+        }));
+    }
     let resources: Vec<_> = draft.resources.iter().map(|resource| (&resource.facts, resource.bytes.as_slice())).collect();
-    let content = Zeroizing::new(write_bundle(&draft.compartment, &resources));
+    let content = Zeroizing::new(write_bundle(&compartment, &resources));
     let facts = draft.resources.into_iter().map(|resource: Resource| resource.facts).collect();
-    Outgoing { place, compartment: draft.compartment, content, resources: facts, origin: None, extract_of: None }
+    Box::new(std::iter::once(Outgoing { place, compartment, content, resources: facts, origin: None, extract_of: None, part: None }))
 }
 
 impl Core {
     /// Leaves out what is published already in the same compartment, byte for byte. How many different resources that were.
     fn sift(&self, id: &LedgerId, drafts: Vec<Draft>) -> Result<(Vec<Draft>, u64), ApiError> {
-        let (ledger, view) = self.open(id)?;
         let owner = self.is_owner(id);
-        let known: BTreeSet<_> = view
-            .documents(ledger)
+        let held = |document: &Document<'_>| {
+            owner
+                && document.party.is_none()
+                && !document.quarantined
+                && document.manifest.extract_of.is_none()
+                && self.delivered.contains(&(document.publish, document.blob()))
+        };
+        let known: BTreeSet<_> = self
+            .wholes(id)?
             .into_iter()
-            .filter(|document| {
-                owner
-                    && document.party.is_none()
-                    && !document.quarantined
-                    && document.manifest.extract_of.is_none()
-                    && self.delivered.contains(&(document.publish, document.blob()))
-            })
-            .flat_map(|document| document.manifest.resources.iter().map(move |facts| (document.manifest.compartment, facts.key(), facts.hash)))
+            .filter(|whole| whole.all(held))
+            .map(|whole| whole.first().manifest)
+            .flat_map(|manifest| manifest.resources.iter().map(move |facts| (manifest.compartment, facts.key(), facts.hash)))
             .collect();
         let mut unchanged = BTreeSet::new();
         let mut fresh_keys = BTreeSet::new();

@@ -26,6 +26,7 @@ mod import;
 mod manifest;
 pub mod net;
 mod node;
+mod parts;
 mod peers;
 mod publish;
 mod reading;

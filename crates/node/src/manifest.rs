@@ -4,6 +4,8 @@ use chartmesh_identity::{AuthorKey, BlobHash};
 use chartmesh_records::{Compartment, ResourceFacts};
 use serde::{Deserialize, Serialize};
 
+use crate::parts::Part;
+
 /// One sealed document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
@@ -23,9 +25,12 @@ pub(crate) struct Manifest {
     pub(crate) author_name: String,
     /// Unix seconds of the origin, by the author's clock.
     pub(crate) time: i64,
-    /// Its resources, in the order of the Bundle's entries.
+    /// Its resources, in the order of the Bundle's entries; the one that it is a part of.
     pub(crate) resources: Vec<ResourceFacts>,
     /// The document that this is an extract of: a copy of those of its resources that some terms cover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) extract_of: Option<BlobHash>,
+    /// That its content is a part of its one resource, and no Bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) part: Option<Part>,
 }

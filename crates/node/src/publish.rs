@@ -14,6 +14,7 @@ use crate::{
     core::Core,
     manifest::Manifest,
     node::Node,
+    parts::{Part, media_type},
     write::{Parts, Writer, seal_body},
 };
 
@@ -21,8 +22,8 @@ use crate::{
 const LEVEL: i32 = 3;
 /// Documents that one Publish names at most.
 const PER_PUBLISH: usize = 256;
-/// Bytes of manifests in one Publish at most, roughly.
-const MANIFEST_BYTES: usize = 4 << 20;
+/// Bytes of manifests in one entry at most, unless a single one is longer.
+pub(crate) const MANIFEST_BYTES: usize = 4 << 20;
 /// Sealed bytes held in memory before they go to disk, roughly.
 const PER_ROUND: usize = 32 << 20;
 
@@ -47,6 +48,8 @@ pub(crate) struct Outgoing {
     /// The author's word, where there is one already.
     pub(crate) origin: Option<(Signed<Origin>, Manifest)>,
     pub(crate) extract_of: Option<BlobHash>,
+    /// That the content is a part of the one resource.
+    pub(crate) part: Option<Part>,
 }
 
 /// Who seals.
@@ -64,14 +67,14 @@ impl Publisher {
     }
 
     fn seal(&self, outgoing: Outgoing) -> Result<Sealed, ApiError> {
-        let Outgoing { place, compartment, content, resources, origin, extract_of } = outgoing;
+        let Outgoing { place, compartment, content, resources, origin, extract_of, part } = outgoing;
         let (origin, author, author_name, time) = match origin {
             Some((origin, manifest)) => (origin, manifest.author, manifest.author_name, manifest.time),
             None => {
                 let origin = Origin {
                     ledger: self.ledger,
                     content: *BlobHash::of(&content).as_bytes(),
-                    media_type: "application/fhir+json".to_owned(),
+                    media_type: media_type(part, &resources),
                     labels: vec![compartment.to_string()],
                     time: self.now,
                     supersedes: Vec::new(),
@@ -94,6 +97,7 @@ impl Publisher {
             time,
             resources,
             extract_of,
+            part,
         };
         Ok(Sealed { place, bytes: document.bytes, manifest })
     }
@@ -135,7 +139,7 @@ pub(crate) struct Stored {
 
 impl Node {
     /// Seals documents and puts them on disk. Nothing names them yet.
-    pub(crate) async fn seal_and_store(&self, publisher: Publisher, outgoing: impl IntoIterator<Item = Outgoing>) -> Result<Vec<Stored>, ApiError> {
+    pub(crate) async fn seal_and_store(&self, publisher: Publisher, outgoing: Box<dyn Iterator<Item = Outgoing> + Send>) -> Result<Vec<Stored>, ApiError> {
         let mut stored = Vec::new();
         let mut round = Vec::new();
         let mut size = 0;
@@ -174,17 +178,16 @@ pub(crate) fn publish(writer: &mut Writer<'_>, stored: Vec<Stored>) -> Result<Ve
     }
     let mut published = Vec::new();
     for (lane, documents) in by_lane {
-        let mut documents = documents.into_iter().peekable();
-        while let Some(first) = documents.next() {
+        let mut documents = documents.into_iter().map(|one| (ByteBuf::from(to_canonical(&one.manifest)), one)).peekable();
+        while let Some((manifest, first)) = documents.next() {
             let place = first.place.clone();
             let mut blobs = vec![Blob { hash: first.manifest.blob, length: first.manifest.length }];
-            let mut manifests = vec![ByteBuf::from(to_canonical(&first.manifest))];
-            let mut size = manifests[0].len();
-            while let Some(next) = documents.next_if(|_| blobs.len() < PER_PUBLISH && size < MANIFEST_BYTES) {
-                let manifest = to_canonical(&next.manifest);
+            let mut size = manifest.len();
+            let mut manifests = vec![manifest];
+            while let Some((manifest, next)) = documents.next_if(|(manifest, _)| blobs.len() < PER_PUBLISH && size + manifest.len() <= MANIFEST_BYTES) {
                 size += manifest.len();
                 blobs.push(Blob { hash: next.manifest.blob, length: next.manifest.length });
-                manifests.push(ByteBuf::from(manifest));
+                manifests.push(manifest);
             }
             let body = seal_body(&PublishBody { manifests }, &place.recipient)?;
             let parts = Parts { uses: place.uses.clone(), epoch: Some(place.epoch), body: Some(body) };

@@ -8,7 +8,7 @@ use std::{
 use chartmesh_consent::{Terms, purpose};
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, GrantId, LedgerId};
 use chartmesh_ledger::{Action, ReceiptBody, Use};
-use chartmesh_records::{Coding, Compartment, ResourceFacts, ResourceKey, Typed, read_bundle, supersedes};
+use chartmesh_records::{Coding, Compartment, ResourceFacts, ResourceKey, Typed, bundle_around, read_bundle, supersedes};
 use chartmesh_sealing::{Expected, FileKey, Identity, Key, OpenedDocument, open_document};
 
 use crate::{
@@ -23,10 +23,13 @@ use crate::{
 /// A resource that is known of, and the document that it is in.
 pub(crate) struct Held<'a> {
     pub(crate) facts: &'a ResourceFacts,
+    /// Which compartment its author meant it for.
+    pub(crate) compartment: Compartment,
     /// Its place in the document's Bundle.
     pub(crate) index: usize,
-    pub(crate) publish: EntryHash,
-    pub(crate) blob: BlobHash,
+    /// The document that it is in, or those that hold its parts, in their order.
+    pub(crate) places: Vec<(EntryHash, BlobHash)>,
+    pub(crate) in_parts: bool,
     pub(crate) author: AuthorKey,
     pub(crate) author_name: &'a str,
     pub(crate) state: State,
@@ -77,6 +80,35 @@ impl State {
     }
 }
 
+/// Where a resource's bytes come from, taken out from under the lock.
+enum Source {
+    /// The entry at this place of a document's Bundle.
+    Bundle(EntryHash, BlobHash, usize),
+    Parts(Vec<(EntryHash, BlobHash)>),
+}
+
+impl Source {
+    fn of(held: &Held<'_>) -> Self {
+        match held.places.as_slice() {
+            [(publish, blob)] if !held.in_parts => Self::Bundle(*publish, *blob, held.index),
+            parts => Self::Parts(parts.to_vec()),
+        }
+    }
+}
+
+/// What an export needs of a resource in parts.
+struct Attachment {
+    parts: Vec<(EntryHash, BlobHash)>,
+    compartment: Compartment,
+    facts: ResourceFacts,
+}
+
+impl Attachment {
+    fn of(held: &Held<'_>) -> Option<Self> {
+        held.in_parts.then(|| Self { parts: held.places.clone(), compartment: held.compartment, facts: held.facts.clone() })
+    }
+}
+
 /// A document's key, taken out from under the lock.
 enum OwnKey {
     Identity(Identity),
@@ -88,21 +120,22 @@ impl Core {
     pub(crate) fn resources(&self, id: &LedgerId) -> Result<Vec<Held<'_>>, ApiError> {
         let (ledger, view) = self.open(id)?;
         let mut best: BTreeMap<Version, (Rank, Held<'_>)> = BTreeMap::new();
-        let documents = view.documents(ledger);
-        let known: BTreeSet<BlobHash> = documents.iter().map(Document::blob).collect();
+        let wholes = self.wholes(id)?;
+        let known: BTreeSet<BlobHash> = wholes.iter().flat_map(|whole| &whole.documents).map(Document::blob).collect();
         let inbox = view.catalog(&Compartment::Inbox);
-        for document in &documents {
-            // Whoever has the whole needs no part of it.
-            if document.manifest.extract_of.is_some_and(|whole| known.contains(&whole)) {
+        for whole in &wholes {
+            let (document, state) = (whole.first(), whole.state);
+            // Whoever has the original needs no extract of it.
+            if document.manifest.extract_of.is_some_and(|original| known.contains(&original)) {
                 continue;
             }
-            let state = self.state(document);
             for (index, facts) in document.manifest.resources.iter().enumerate() {
                 let held = Held {
                     facts,
+                    compartment: document.manifest.compartment,
                     index,
-                    publish: document.publish,
-                    blob: document.blob(),
+                    places: whole.places(),
+                    in_parts: whole.is_in_parts(),
                     author: document.manifest.author,
                     author_name: &document.manifest.author_name,
                     state,
@@ -152,7 +185,7 @@ impl Core {
         Ok(all)
     }
 
-    fn state(&self, document: &Document<'_>) -> State {
+    pub(crate) fn state(&self, document: &Document<'_>) -> State {
         if document.quarantined || self.bad.contains(&(document.publish, document.blob())) {
             State::Quarantined
         } else if self.delivered.contains(&(document.publish, document.blob())) {
@@ -168,20 +201,23 @@ impl Core {
             .resources(id)?
             .into_iter()
             .filter(|held| resource_type.is_none_or(|wanted| held.facts.resource_type == wanted))
-            .map(|held| RecordInfo {
-                resource_type: Some(held.facts.resource_type.clone()),
-                id: Some(held.facts.id.clone()),
-                patient: *id,
-                category: Some(held.facts.category.to_string()),
-                sensitivity: Some(held.facts.sensitivity().to_string()),
-                sensitivities: held.facts.sensitivities.iter().map(ToString::to_string).collect(),
-                date: held.facts.date.clone(),
-                author: Some(held.author_name.to_owned()),
-                document: held.blob,
-                state: held.state.word(),
-                typed: Some(typed(&held.facts.typed).to_owned()),
-                title: held.facts.title.clone(),
-                superseded: held.superseded,
+            .filter_map(|held| {
+                Some(RecordInfo {
+                    resource_type: Some(held.facts.resource_type.clone()),
+                    id: Some(held.facts.id.clone()),
+                    patient: *id,
+                    category: Some(held.facts.category.to_string()),
+                    sensitivity: Some(held.facts.sensitivity().to_string()),
+                    sensitivities: held.facts.sensitivities.iter().map(ToString::to_string).collect(),
+                    date: held.facts.date.clone(),
+                    author: Some(held.author_name.to_owned()),
+                    document: held.places.first()?.1,
+                    parts: if held.in_parts { held.places.iter().map(|(_, blob)| *blob).collect() } else { Vec::new() },
+                    state: held.state.word(),
+                    typed: Some(typed(&held.facts.typed).to_owned()),
+                    title: held.facts.title.clone(),
+                    superseded: held.superseded,
+                })
             })
             .collect();
         if resource_type.is_none() {
@@ -199,6 +235,7 @@ impl Core {
                         date: None,
                         author: None,
                         document: blob.hash,
+                        parts: Vec::new(),
                         state: if state.void.is_some() { State::Quarantined.word() } else { State::Locked.word() },
                         typed: None,
                         title: None,
@@ -286,7 +323,7 @@ impl Node {
         let (resource_type, resource_id) = reference
             .split_once('/')
             .ok_or_else(|| ApiError::usage(format_args!("{reference:?} is not TYPE/ID")).advise("`chartmesh records list` shows what is held"))?;
-        let (id, publish, blob, index, facts) = self.with(|core| {
+        let (id, source, facts) = self.with(|core| {
             let ids: Vec<LedgerId> = match patient {
                 Some(_) => vec![core.find_patient(patient)?],
                 None => core.replica.ledgers.keys().copied().collect(),
@@ -294,7 +331,7 @@ impl Node {
             let mut found = Vec::new();
             for id in ids {
                 let matching = core.resources(&id)?.into_iter().filter(|held| held.facts.resource_type == resource_type && held.facts.id == resource_id);
-                found.extend(matching.map(|held| (held.superseded, held.state, id, held.publish, held.blob, held.index, held.facts.clone())));
+                found.extend(matching.map(|held| (held.superseded, held.state, id, Source::of(&held), held.facts.clone())));
             }
             found.sort_by_key(|(superseded, state, ..)| (*state, *superseded));
             let mut holders: Vec<LedgerId> = found.iter().map(|(_, _, id, ..)| *id).collect();
@@ -302,26 +339,30 @@ impl Node {
             if holders.len() > 1 && patient.is_none() {
                 return Err(ApiError::usage(format_args!("several patients have a {reference}")).advise("name one with --patient"));
             }
-            let Some((_, state, id, publish, blob, index, facts)) = found.into_iter().next() else {
+            let Some((_, state, id, source, facts)) = found.into_iter().next() else {
                 return Err(ApiError::failed(format_args!("no {reference} is held here, or it is not for this node to know"))
                     .advise("`chartmesh records list` shows what is held"));
             };
             match state {
                 State::Readable => {}
                 State::Locked => {
-                    return Err(ApiError::failed(format_args!("{reference} is known here, but its document has not arrived")).advise("run `chartmesh sync`"));
+                    return Err(ApiError::failed(format_args!("{reference} is known here, but it has not arrived in full")).advise("run `chartmesh sync`"));
                 }
                 State::Quarantined => {
                     return Err(ApiError::refused(format_args!("{reference} is quarantined: it was published without the patient's authority")));
                 }
             }
-            Ok((id, publish, blob, index, facts))
+            Ok((id, source, facts))
         })?;
-        let opened = self.open_document(&id, &publish, &blob).await?;
-        let resources = read_bundle(&opened.content).map_err(|error| ApiError::failed(format_args!("document {}: {error}", blob.short())))?;
-        let resource = resources.into_iter().nth(index).filter(|bytes| facts.hash == *blake3::hash(bytes).as_bytes());
-        let resource =
-            resource.ok_or_else(|| ApiError::failed(format_args!("document {} is quarantined: it does not hold what its manifest says", blob.short())))?;
+        let resource = match source {
+            Source::Parts(parts) => std::mem::take(&mut *self.join(&id, &parts, &facts).await?.bytes),
+            Source::Bundle(publish, blob, index) => {
+                let opened = self.open_document(&id, &publish, &blob).await?;
+                let resources = read_bundle(&opened.content).map_err(|error| ApiError::failed(format_args!("document {}: {error}", blob.short())))?;
+                let resource = resources.into_iter().nth(index).filter(|bytes| facts.hash == *blake3::hash(bytes).as_bytes());
+                resource.ok_or_else(|| ApiError::failed(format_args!("document {} is quarantined: it does not hold what its manifest says", blob.short())))?
+            }
+        };
         // The receipt is on disk before anybody sees a byte.
         self.with(|core| core.receipt(&id, vec![reference.to_owned()], &[&facts], purpose))?;
         Ok(resource)
@@ -331,8 +372,9 @@ impl Node {
     pub(crate) async fn records_export(&self, directory: &Path, patient: Option<&str>, purpose: Option<&str>) -> Result<ExportInfo, ApiError> {
         let (id, documents) = self.with(|core| {
             let id = core.find_patient(patient)?;
-            let wanted: BTreeSet<(EntryHash, BlobHash)> =
-                core.resources(&id)?.into_iter().filter(|held| held.state == State::Readable).map(|held| (held.publish, held.blob)).collect();
+            let readable = core.resources(&id)?.into_iter().filter(|held| held.state == State::Readable);
+            let wanted: BTreeMap<(EntryHash, BlobHash), Option<Attachment>> =
+                readable.filter_map(|held| Some((*held.places.first()?, Attachment::of(&held)))).collect();
             Ok::<_, ApiError>((id, wanted))
         })?;
         prepare(directory)?;
@@ -341,18 +383,25 @@ impl Node {
             let facts: Vec<ResourceFacts> = view
                 .documents(ledger)
                 .into_iter()
-                .filter(|document| documents.contains(&(document.publish, document.blob())))
+                .filter(|document| documents.contains_key(&(document.publish, document.blob())))
                 .flat_map(|document| document.manifest.resources.iter().cloned())
                 .collect();
             let what = facts.iter().map(|facts| format!("{}/{}", facts.resource_type, facts.id)).collect::<BTreeSet<_>>().into_iter().collect();
             core.receipt(&id, what, &facts.iter().collect::<Vec<_>>(), purpose)
         })?;
         let mut info = ExportInfo { directory: directory.to_owned(), files: 0, resources: 0 };
-        for (publish, blob) in documents {
-            let opened = self.open_document(&id, &publish, &blob).await?;
-            info.resources += read_bundle(&opened.content).map_err(ApiError::failed)?.len() as u64;
-            let name = format!("{}-{}.json", opened.header.compartment.replace('/', "-"), blob.short());
-            write_new(&directory.join(name), &opened.content)?;
+        for ((publish, blob), attachment) in documents {
+            let name = |compartment: &str| directory.join(format!("{}-{}.json", compartment.replace('/', "-"), blob.short()));
+            if let Some(Attachment { parts, compartment, facts }) = attachment {
+                let joined = self.join(&id, &parts, &facts).await?;
+                let (before, after) = bundle_around(&compartment, &facts);
+                info.resources += 1;
+                write_new(&name(&joined.compartment), &[&before, &joined.bytes, &after])?;
+            } else {
+                let opened = self.open_document(&id, &publish, &blob).await?;
+                info.resources += read_bundle(&opened.content).map_err(ApiError::failed)?.len() as u64;
+                write_new(&name(&opened.header.compartment), &[&opened.content])?;
+            }
             info.files += 1;
         }
         Ok(info)
@@ -427,6 +476,12 @@ impl Node {
         if opened.origin.author != manifest.author || opened.origin.derived_from != manifest.extract_of {
             return Err(ApiError::failed(format_args!("document {} is quarantined: its manifest names another author than signed it", blob.short())));
         }
+        if opened.origin.media_type != manifest.media_type() {
+            return Err(ApiError::failed(format_args!(
+                "document {} is quarantined: its author signed it as another part than its manifest says",
+                blob.short()
+            )));
+        }
         Ok(opened)
     }
 }
@@ -443,10 +498,10 @@ fn prepare(directory: &Path) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), ApiError> {
+fn write_new(path: &Path, pieces: &[&[u8]]) -> Result<(), ApiError> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
 
     let wrong = |error: std::io::Error| ApiError::failed(format_args!("{}: {error}", path.display()));
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(wrong)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(wrong)
+    pieces.iter().try_for_each(|bytes| file.write_all(bytes)).and_then(|()| file.sync_all()).map_err(wrong)
 }

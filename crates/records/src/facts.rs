@@ -126,6 +126,13 @@ pub struct Resource {
 pub struct Draft {
     /// The compartment that it is to be sealed to.
     pub compartment: Compartment,
-    /// What it holds; the bundle written from it is at most [`crate::MAX_DOCUMENT`] bytes.
+    /// What it holds: resources whose bundle is at most [`crate::MAX_DOCUMENT`] bytes, or a single one beyond [`crate::MAX_RESOURCE`].
     pub resources: Vec<Resource>,
+}
+
+impl Draft {
+    /// Whether it holds one resource that is too large for a document and goes out in parts.
+    pub fn is_large(&self) -> bool {
+        self.resources.iter().any(|resource| resource.bytes.len() > crate::MAX_RESOURCE)
+    }
 }

@@ -6,11 +6,13 @@
 //! is an error, and then nothing at all is imported.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::envelope::{Unreadable, entry, read_envelope};
 use crate::extract::{Place, Reading, read};
 use crate::group::{Item, drafts};
-use crate::{Draft, MAX_RESOURCE, ResourceKey, Typed, tree};
+use crate::large::{data_of, without_data};
+use crate::{Draft, MAX_RESOURCE, ResourceFacts, ResourceKey, Typed, tree};
 
 /// Most bytes of resources in one import.
 pub const MAX_IMPORT: usize = 1 << 30;
@@ -106,7 +108,7 @@ pub fn import(inputs: impl IntoIterator<Item = Input>) -> Result<Import, ImportE
     import_with(inputs, chartmesh_fhir::check)
 }
 
-/// [`import`] with another typed check, such as one that is done elsewhere or later.
+/// [`import`] with another typed check, such as one that is done elsewhere or later. What it is given of a resource beyond [`MAX_RESOURCE`] has short strings in place of its `data`.
 ///
 /// # Errors
 /// As [`import`].
@@ -117,6 +119,28 @@ pub fn import_with(inputs: impl IntoIterator<Item = Input>, check: impl Fn(&[u8]
     }
     let resources = reader.items.len();
     Ok(Import { drafts: drafts(reader.items), refused: reader.refused, resources, duplicates: reader.duplicates })
+}
+
+/// What one resource says of itself, as [`import`] of it alone would have it, without a copy of its bytes.
+///
+/// # Errors
+/// Why an import would refuse it.
+pub fn read_resource(bytes: &[u8]) -> Result<ResourceFacts, String> {
+    let (mut reading, data) = read_one(bytes, Place::default())?;
+    reading.facts.typed = typed(bytes, &data, chartmesh_fhir::check);
+    Ok(reading.facts)
+}
+
+/// Reads a resource; for a large one also where its `data` lies.
+fn read_one(bytes: &[u8], place: Place<'_>) -> Result<(Reading, Vec<Range<usize>>), String> {
+    let json = tree::parse(bytes).map_err(|error| error.to_string())?;
+    let data = data_of(bytes)?;
+    let reading = read(&json, bytes, place).ok_or_else(|| "it has no resourceType".to_owned())?;
+    Ok((reading, data))
+}
+
+fn typed(bytes: &[u8], data: &[Range<usize>], check: impl Fn(&[u8]) -> Typed) -> Typed {
+    if bytes.len() <= MAX_RESOURCE { check(bytes) } else { check(&without_data(bytes, data)) }
 }
 
 struct Reader<C> {
@@ -214,15 +238,11 @@ impl<C: Fn(&[u8]) -> Typed> Reader<C> {
     }
 
     fn resource(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>) -> Result<(), Failure> {
-        if bytes.len() > MAX_RESOURCE {
-            return Err(Failure::Refused(format!("it is larger than {MAX_RESOURCE} bytes")));
-        }
-        let json = tree::parse(bytes).map_err(|error| Failure::Refused(error.to_string()))?;
-        let reading = read(&json, bytes, Place { full_url, base: at.base }).ok_or_else(|| Failure::Refused("it has no resourceType".to_owned()))?;
-        self.keep(at, bytes, full_url, reading)
+        let (reading, data) = read_one(bytes, Place { full_url, base: at.base }).map_err(Failure::Refused)?;
+        self.keep(at, bytes, full_url, reading, &data)
     }
 
-    fn keep(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>, mut reading: Reading) -> Result<(), Failure> {
+    fn keep(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>, mut reading: Reading, data: &[Range<usize>]) -> Result<(), Failure> {
         let key = (reading.facts.key(), reading.facts.hash);
         if let Some(item) = self.seen.get(&key).and_then(|&known| self.items.get_mut(known)) {
             self.duplicates += 1;
@@ -234,7 +254,7 @@ impl<C: Fn(&[u8]) -> Typed> Reader<C> {
         if self.bytes > MAX_IMPORT || self.items.len() >= MAX_RESOURCES {
             return Err(Failure::TooMuch);
         }
-        reading.facts.typed = (self.check)(bytes);
+        reading.facts.typed = typed(bytes, data, &self.check);
         self.seen.insert(key, self.items.len());
         self.items.push(Item {
             bytes: bytes.to_vec(),

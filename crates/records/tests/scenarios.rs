@@ -280,8 +280,53 @@ fn documents_follow_compartment_and_encounter_and_stay_below_their_size() {
         .collect();
     found.sort();
     assert_eq!(found, ["a b", "big0 big1", "big2", "c", "d e", "e1", "e2", "f"]);
-    let too_big = json!({"resourceType": "Binary", "id": "x", "data": "A".repeat(MAX_RESOURCE)});
-    assert_eq!(run(bundle(&[too_big])).refused.len(), 1);
+}
+
+#[test]
+fn a_resource_too_large_for_a_document_is_read_like_any_other_and_goes_alone() {
+    let scan = |letters: usize| {
+        let data = "A".repeat(letters);
+        let security = [{ json!({"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}) }];
+        json!({"resourceType": "Binary", "id": "scan", "meta": {"security": security, "versionId": "3"}, "contentType": "application/pdf", "data": data})
+    };
+    let about = json!({"resourceType": "DocumentReference", "id": "note", "status": "current", "author": [to("Practitioner/d")],
+        "content": [{"attachment": {"url": "Binary/scan"}}], "docStatus": "final"});
+    let doctor = json!({"resourceType": "Practitioner", "id": "d"});
+    let import = run(bundle(&[scan(20 << 20), about, doctor]));
+    assert_eq!(import.refused, []);
+    let mut found: Vec<(bool, Vec<&str>)> =
+        import.drafts.iter().map(|draft| (draft.is_large(), draft.resources.iter().map(|resource| resource.facts.id.as_str()).collect())).collect();
+    found.sort();
+    assert_eq!(found, [(false, vec!["note", "d"]), (true, vec!["scan"])]);
+    let large = import.drafts.iter().find(|draft| draft.is_large()).expect("it is there");
+    let Resource { facts, bytes } = &large.resources[0];
+    assert_eq!(facts.hash, *blake3::hash(bytes).as_bytes());
+    assert_eq!((facts.sensitivity(), facts.version.as_deref(), facts.length, &facts.typed), (Sensitivity::Hiv, Some("3"), bytes.len() as u64, &Typed::Ok));
+    let mut alone = read_resource(bytes).expect("readable");
+    alone.source.clone_from(&facts.source);
+    assert_eq!(&alone, facts, "read alone it is the same");
+    // The same small one, but for its data.
+    let small = run(bundle(&[scan(4)]));
+    let small = &small.drafts[0].resources[0].facts;
+    assert_eq!(ResourceFacts { hash: facts.hash, length: facts.length, ..small.clone() }, *facts);
+    let (before, after) = bundle_around(&large.compartment, facts);
+    assert_eq!([&before[..], bytes, &after[..]].concat(), write_bundle(&large.compartment, &[(facts, bytes)]));
+    assert!(is_resource(bytes) && !is_resource(&[bytes, &b" "[..]].concat()) && !is_resource(b"{}},{\"resource\":{}"));
+}
+
+#[test]
+fn only_data_makes_a_resource_larger_than_a_document() {
+    let notes = vec![format!(r#"{{"text":"{}"}}"#, "x".repeat(1 << 20)); 16].join(",");
+    let large = |id: &str, field: &str| format!(r#"{{"resourceType":"Basic","id":"{id}","code":{{}},{field}}}"#);
+    let lines =
+        [large("notes", &format!(r#""note":[{notes}]"#)), large("small", r#""data":"AAAA""#), large("text", &format!(r#""text":"{}""#, "x".repeat(17 << 20)))];
+    let import = run(lines.join("\n").into_bytes());
+    let refused: Vec<(&str, &str)> = import.refused.iter().map(|refused| (refused.position.as_str(), refused.reason.as_str())).collect();
+    assert_eq!(
+        refused,
+        [("line 1", "it is larger than 16646144 bytes without what its data fields hold"), ("line 3", "a string in it is longer than 1048576 bytes")]
+    );
+    assert_eq!(import.resources, 1);
 }
 
 #[test]

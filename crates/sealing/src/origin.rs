@@ -11,7 +11,7 @@ pub struct Origin {
     /// BLAKE3-256 of the content: a Bundle's bytes, or those of a part of an attachment.
     #[serde(with = "content_hash")]
     pub content: [u8; 32],
-    /// Media type of the content (RFC 6838), `application/fhir+json` for a Bundle.
+    /// Media type of the content (RFC 6838): `application/fhir+json` for a Bundle, with parameters for a part.
     pub media_type: String,
     /// Security labels: the high-water mark of the content.
     pub labels: Vec<String>,

@@ -180,6 +180,7 @@ mod tests {
             date: title.map(|_| "2026-03-02T09:41:00+01:00".into()),
             author: None,
             document: BlobHash::new([7; 32]),
+            parts: Vec::new(),
             state: if title.is_some() { "readable" } else { "locked" }.into(),
             typed: None,
             title: title.map(Into::into),

@@ -1,0 +1,169 @@
+//! Resources beyond [`MAX_RESOURCE`]: only base64 in fields named `data` may make one so large.
+//!
+//! All else of it is bounded as in any other resource, because all else is what facts, labels and the typed check are made of. Each part of it carries its facts, so that what
+//! is outside `data` must not multiply into more than [`MAX_REPEATED`] either.
+
+use std::ops::Range;
+
+use crate::import::MAX_IMPORT;
+use crate::scan::{Broken, Scanner};
+use crate::{MAX_PART, MAX_RESOURCE};
+
+/// Most bytes outside `data`, times the number of parts.
+const MAX_REPEATED: usize = 64 << 20;
+
+/// Where the strings of its `data` fields lie, if the resource is a large one; none for any other.
+///
+/// It must be JSON within the limits of [`crate::tree`], which bound the recursion.
+///
+/// # Errors
+/// Why it is too large.
+pub(crate) fn data_of(bytes: &[u8]) -> Result<Vec<Range<usize>>, String> {
+    let mut found = Vec::new();
+    if bytes.len() <= MAX_RESOURCE {
+        return Ok(found);
+    }
+    if bytes.len() > MAX_IMPORT {
+        return Err(format!("it is larger than {MAX_IMPORT} bytes"));
+    }
+    collect(&mut Scanner::new(bytes, 0), &mut found).map_err(|_| "it is not JSON".to_owned())?;
+    let rest = bytes.len() - found.iter().map(Range::len).sum::<usize>();
+    let limit = MAX_RESOURCE.min(MAX_REPEATED / bytes.len().div_ceil(MAX_PART));
+    if rest > limit { Err(format!("it is larger than {limit} bytes without what its data fields hold")) } else { Ok(found) }
+}
+
+fn collect(scanner: &mut Scanner<'_>, found: &mut Vec<Range<usize>>) -> Result<(), Broken> {
+    let mut first = true;
+    match scanner.peek() {
+        Some(b'{') => {
+            scanner.open(b'{')?;
+            while scanner.more(&mut first, b'}')? {
+                let is_data = scanner.name()? == "data";
+                if is_data && scanner.peek() == Some(b'"') {
+                    found.push(scanner.value()?);
+                } else {
+                    collect(scanner, found)?;
+                }
+            }
+        }
+        Some(b'[') => {
+            scanner.open(b'[')?;
+            while scanner.more(&mut first, b']')? {
+                collect(scanner, found)?;
+            }
+        }
+        _ => {
+            scanner.value()?;
+        }
+    }
+    Ok(())
+}
+
+/// The resource with four characters in each of these strings, on which a reader of base64 judges as on the whole string: so that the typed check of a large resource costs no
+/// more than that of another.
+pub(crate) fn without_data(bytes: &[u8], data: &[Range<usize>]) -> Vec<u8> {
+    let mut thin = Vec::new();
+    let mut at = 0;
+    for span in data {
+        thin.extend_from_slice(bytes.get(at..span.start).unwrap_or_default());
+        thin.push(b'"');
+        thin.extend_from_slice(&ending(bytes.get(span.start + 1..span.end - 1).unwrap_or_default()));
+        thin.push(b'"');
+        at = span.end;
+    }
+    thin.extend_from_slice(bytes.get(at..).unwrap_or_default());
+    thin
+}
+
+/// The last four characters of base64, without line breaks; something that is no base64 for what is none.
+fn ending(text: &[u8]) -> Vec<u8> {
+    const NONE: &[u8] = b"!";
+    let mut last = [b'='; 4];
+    let mut count = 0usize;
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b' ' => continue,
+            b'\\' => match bytes.next() {
+                Some(b'n' | b'r' | b't') => continue,
+                Some(b'/') => b'/',
+                _ => return NONE.to_vec(),
+            },
+            plain => plain,
+        };
+        // Padding stands in the last four alone.
+        if !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')) || (count >= 4 && last[0] == b'=') {
+            return NONE.to_vec();
+        }
+        last.rotate_left(1);
+        last[3] = byte;
+        count += 1;
+    }
+    match count {
+        0 => Vec::new(),
+        _ if count % 4 == 0 => last.to_vec(),
+        _ => NONE.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_fhir::{Typed, check};
+
+    use super::*;
+
+    fn binary(data: &str) -> Vec<u8> {
+        format!(r#"{{"resourceType":"Binary","contentType":"application/pdf","data":"{data}"}}"#).into_bytes()
+    }
+
+    #[test]
+    fn the_typed_check_judges_on_four_characters_as_on_all() {
+        for data in [
+            "",
+            "QUJD",
+            "QUJDQUI=",
+            "QUJDQQ==",
+            "QUJDQUJDQR==",
+            "QUJDQUI",
+            "QU=DQUJD",
+            "QUJ=QUJD",
+            "QUJD\\r\\nQUJD",
+            "QUJDQUJ\\n",
+            "QUJD QUJD",
+            "\\u0051UJDQU!",
+            "QUJDQU!D",
+            "QUJD+\\/+\\/",
+            "QUJD====",
+            "====",
+            "=UJD",
+        ] {
+            let bytes = binary(data);
+            let mut found = Vec::new();
+            collect(&mut Scanner::new(&bytes, 0), &mut found).expect("JSON");
+            assert_eq!(found.len(), 1);
+            let thin = without_data(&bytes, &found);
+            assert_eq!(matches!(check(&thin), Typed::Failed(_)), matches!(check(&bytes), Typed::Failed(_)), "{data}");
+        }
+    }
+
+    #[test]
+    fn what_is_outside_data_is_bounded_by_itself_and_times_the_parts() {
+        let resource = |rest: usize, data: usize| format!(r#"{{"rest":"{}","data":"{}"}}"#, "x".repeat(rest - 19), "A".repeat(data)).into_bytes();
+        let length = |rest: usize, data: usize| data_of(&resource(rest, data)).map(|found| found.iter().map(Range::len).sum::<usize>());
+        assert_eq!(length(1000, 10), Ok(0), "not a large one");
+        assert_eq!(length(1000, 20 << 20), Ok((20 << 20) + 2));
+        assert_eq!(length(MAX_RESOURCE, 1 << 20), Ok((1 << 20) + 2));
+        assert!(length(MAX_RESOURCE + 1, 1 << 20).is_err_and(|why| why.contains("16646144")));
+        assert_eq!(length(MAX_REPEATED / 7, 46 << 20), Ok((46 << 20) + 2));
+        assert!(length(MAX_REPEATED / 7, 47 << 20).is_err_and(|why| why.contains("8388608")), "eight parts");
+    }
+
+    #[test]
+    fn data_is_found_wherever_it_lies_and_nothing_else() {
+        let text = r#"{"a":[{"data":"x\"y"},{"data":["n"],"b":{"d\u0061ta" : "zz"}}],"data":{"data":""},"datum":"data"}"#;
+        let mut found = Vec::new();
+        collect(&mut Scanner::new(text.as_bytes(), 0), &mut found).expect("JSON");
+        let found: Vec<&str> = found.into_iter().map(|span| &text[span]).collect();
+        assert_eq!(found, [r#""x\"y""#, r#""zz""#, r#""""#]);
+    }
+}
