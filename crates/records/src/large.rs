@@ -101,7 +101,7 @@ fn ending(text: &[u8]) -> Vec<u8> {
     }
     match count {
         0 => Vec::new(),
-        _ if count % 4 == 0 => last.to_vec(),
+        _ if count.is_multiple_of(4) => last.to_vec(),
         _ => NONE.to_vec(),
     }
 }
