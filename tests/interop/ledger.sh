@@ -127,13 +127,18 @@ agree keeper forked 1
 on recovered recover --words-file "$work/words" --from "$(on keeper --json card | field ticket)" --no-passphrase >/dev/null
 agree recovered recovered 1
 
-"$python" "$here/tamper_ledger.py" "$work/revoked.cbor" "$work/tampered"
-count=0
-for copy in "$work"/tampered/*; do
-    case ${copy##*/} in
-        REFUSED-*) both "$copy" 1 ;;
-        ACCEPTED-*) both "$copy" 0 ;;
+for maker in tamper forge; do
+    case $maker in
+        tamper) "$python" "$here/tamper_ledger.py" "$work/revoked.cbor" "$work/tamper" ;;
+        forge) "$python" "$here/forge_ledger.py" "$work/revoked.cbor" "$work/patient" "$work/clinic" "$work/forge" ;;
     esac
-    count=$((count + 1))
+    count=0
+    for copy in "$work/$maker"/*; do
+        case ${copy##*/} in
+            REFUSED-*) both "$copy" 1 ;;
+            ACCEPTED-*) both "$copy" 0 ;;
+        esac
+        count=$((count + 1))
+    done
+    echo "ok: $maker: $count changed ledgers, each refused or accepted by both"
 done
-echo "ok: $count changed copies, each refused or accepted by both"
