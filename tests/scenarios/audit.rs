@@ -1,5 +1,7 @@
 //! The disclosure log: who opened what, when and what for; also what was opened after consent was withdrawn.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::Value;
 
 use crate::{
@@ -49,5 +51,32 @@ fn the_patient_sees_who_read_what_and_what_for() {
     assert_eq!(late.len(), 1, "{late:?}");
     assert_eq!(late[0]["what"], Value::from(vec!["Observation/weight"]));
     assert!(patient.ok(&["audit"]).text().contains("after withdrawal"));
+    serving.stop();
+}
+
+#[test]
+fn an_access_before_the_withdrawal_that_is_heard_of_later_is_no_access_after_it() {
+    let world = World::new();
+    let patient = chart::patient(&world, "maria");
+    let clinic = world.home("practitioner", "clinic");
+    let serving = clinic.serve();
+    patient.meets(&clinic);
+    let grant = patient.grants("clinic", &[]);
+    patient.json(&["sync"]);
+    assert_eq!(patient.json(&["consent", "show", &grant])["confirmed"], Value::from(vec!["clinic"]));
+    clinic.ok(&["records", "show", "Observation/hba1c"]);
+    // Times are told in seconds.
+    let second = || SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).expect("a time");
+    let read = second();
+    until("the clock goes on", || second() > read);
+    patient.json(&["consent", "revoke", &grant, "--reason", "moved away"]);
+    patient.json(&["sync"]);
+    let audit = patient.json(&["audit"]);
+    assert_eq!((&audit[0]["after_withdrawal"], &audit[0]["told_late"]), (&false.into(), &true.into()), "{audit}");
+    assert!(patient.ok(&["audit"]).text().contains("told after withdrawal"));
+    let ended = patient.json(&["consent", "show", &grant]);
+    assert_eq!((&ended["reason"], &ended["confirmed"]), (&"moved away".into(), &Value::from(vec!["clinic"])));
+    let again = patient.grants("clinic", &["--read", "results"]);
+    assert_eq!(patient.json(&["consent", "show", &again])["confirmed"], Value::from(Vec::<String>::new()), "it has not heard of this one");
     serving.stop();
 }

@@ -54,7 +54,10 @@ fn words_and_a_custodian_bring_everything_back_and_disown_the_old_device() {
     assert_eq!(before, all);
     old.run(&["import", &world.write("thief.json", &chart::result("by-the-thief"))]);
     old.run(&["consent", "revoke", &grant]);
-    old.run(&["sync", "--timeout", "20s"]);
+    assert!(old.fails(3, &["sync", "--timeout", "20s"]).contains("was replaced"), "it is told");
+    assert!(old.json(&["status"])["notice"].as_str().is_some_and(|notice| notice.contains("was replaced")));
+    old.fails(3, &["consent", "grant", "clinic"]);
+    assert!(chart::readable(&old).is_superset(&before), "what it held it can read");
     let stolen = chart::readable(&old);
     assert!(!stolen.contains("Observation/after"), "{stolen:?}");
     let after = chart::documents(&new, chart::is_one_of(&set(["Observation/after"])));

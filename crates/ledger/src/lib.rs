@@ -42,7 +42,7 @@ pub use header::{DEFAULT_MAX_AGE, EntryHeader, MAX_BODY, MAX_HEADER, MAX_LIST, S
 pub use invitation::Invitation;
 pub use ledger::{Ledger, Outcome};
 pub use refusal::{Added, Refusal};
-pub use serving::{LaneView, Peer, lane_view, lanes_for, may_have_blob, peer, shows};
+pub use serving::{LaneView, Peer, lane_view, lanes_for, may_have_blob, peer, shows, suspended};
 pub use state::{
     AdmitState, BarState, ConfirmState, EnvelopeState, EpochState, GrantState, LaneState, PublishState, ReceiptState, RequestState, Revocation, Verdict, Void,
 };

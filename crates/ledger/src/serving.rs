@@ -20,7 +20,7 @@ pub enum Peer {
     Custodian(PartyKey),
     /// Somebody who holds or held a grant.
     Party(PartyKey),
-    /// Anybody else, suspended devices too: gets the same answer as for a ledger that is not here.
+    /// Anybody else: gets the same answer as for a ledger that is not here. A suspended device ([`suspended`]) may be told that it is one.
     Stranger,
 }
 
@@ -62,6 +62,12 @@ pub fn peer(ledger: &Ledger, party: &PartyKey, endpoint: &EndpointKey) -> Peer {
         return Peer::Custodian(*party);
     }
     if circles(ledger, party).next().is_some() { Peer::Party(*party) } else { Peer::Stranger }
+}
+
+/// Whether a peer is a device that the charter or a rival of it suspends: it may be given the charters, which say so, and nothing else.
+pub fn suspended(ledger: &Ledger, party: &PartyKey, endpoint: &EndpointKey) -> bool {
+    let mut devices = ledger.charter().devices.iter();
+    devices.any(|device| device.party == *party && device.endpoint == *endpoint && !ledger.is_active(&device.key))
 }
 
 /// The circles of a party: lanes in which a Grant to it stands.

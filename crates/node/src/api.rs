@@ -451,6 +451,9 @@ pub struct GrantInfo {
     pub since: String,
     /// Until when, if it expires or was revoked.
     pub until: Option<String>,
+    /// Why it was revoked, if the patient said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// May write.
     pub write: bool,
     /// Is a custodian.
@@ -518,8 +521,10 @@ pub struct AuditInfo {
     pub purpose: String,
     /// Under which grant.
     pub grant: GrantId,
-    /// It came after the revocation.
+    /// It was heard of after the revocation, and says nothing of an earlier time.
     pub after_withdrawal: bool,
+    /// It was heard of after the revocation, and says that it happened before: true where the reader's clock is.
+    pub told_late: bool,
 }
 
 /// Result of a sync.
@@ -552,6 +557,9 @@ pub struct StatusInfo {
     pub documents: u64,
     /// Documents known of and still to be fetched.
     pub pending: u64,
+    /// Why this node may not write any more, if so: it was replaced, or is a copy of a home that went on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
     /// Peers.
     pub peers: Vec<PeerStatus>,
 }

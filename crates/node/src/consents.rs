@@ -210,7 +210,7 @@ impl Core {
         if let Some(state) = state {
             let party = self.party_name(id, &state.party);
             if state.confirms.is_empty() {
-                if revoked.is_none() && self.arrived.contains(&(*id, open.party)) {
+                if revoked.is_none() && self.heard.contains(&(*id, *grant)) {
                     confirmed.push(party);
                 }
             } else {
@@ -228,6 +228,7 @@ impl Core {
             terms: open.terms.describe(),
             since: time::instant(open.time),
             until,
+            reason: view.reasons.get(grant).filter(|_| word == "revoked").cloned(),
             write: open.terms.write,
             custodian: open.terms.custodian,
             purpose: open.terms.purposes().into_iter().map(|purpose| purpose.code).collect(),

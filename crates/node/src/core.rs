@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_exchange::{Me, Replica};
-use chartmesh_identity::{AuthorKey, BlobHash, Card, Contact, EntryHash, Kind, LaneId, LedgerId, PartyKey, Signed, Verified, from_canonical, to_canonical};
+use chartmesh_identity::{
+    AuthorKey, BlobHash, Card, Contact, EntryHash, GrantId, Kind, LaneId, LedgerId, PartyKey, Signed, Verified, from_canonical, to_canonical,
+};
 use chartmesh_ledger::{Charter, Checkpoint, Entry, Invitation, Ledger, Refusal, Seed};
 use chartmesh_sealing::Identity;
 use chartmesh_vault::{Batch, Bodies, Table, Vault};
@@ -47,6 +49,8 @@ pub(crate) struct Core {
     pub(crate) bad: BTreeSet<(EntryHash, BlobHash)>,
     /// Parties that have opened a ledger they were invited to.
     pub(crate) arrived: BTreeSet<(LedgerId, PartyKey)>,
+    /// Grants that a node of their party has heard of.
+    pub(crate) heard: BTreeSet<(LedgerId, GrantId)>,
     pub(crate) sessions: Sessions,
     /// Set when memory and disk may differ: nothing is done any more.
     broken: bool,
@@ -76,6 +80,7 @@ impl Core {
             checked: BTreeSet::new(),
             bad: BTreeSet::new(),
             arrived: BTreeSet::new(),
+            heard: BTreeSet::new(),
             sessions: Sessions::default(),
             broken: false,
         };
@@ -94,9 +99,14 @@ impl Core {
             self.delivered.insert((EntryHash::new(entry), BlobHash::new(blob)));
         }
         for (key, _) in self.vault.scan(Table::Pending, &[]).map_err(ApiError::failed)? {
-            let halves = key.split_first_chunk::<32>().and_then(|(ledger, party)| Some((*ledger, <[u8; 32]>::try_from(party).ok()?)));
-            let (ledger, party) = halves.ok_or_else(|| ApiError::failed("a stored arrival has no known form"))?;
-            self.arrived.insert((LedgerId::new(ledger), PartyKey::new(party)));
+            let wrong = || ApiError::failed("a stored arrival has no known form");
+            let (ledger, what) = key.split_first_chunk::<32>().ok_or_else(wrong)?;
+            let ledger = LedgerId::new(*ledger);
+            match (<[u8; 32]>::try_from(what), <[u8; 16]>::try_from(what)) {
+                (Ok(party), _) => self.arrived.insert((ledger, PartyKey::new(party))),
+                (_, Ok(grant)) => self.heard.insert((ledger, GrantId::new(grant))),
+                (Err(_), Err(_)) => return Err(wrong()),
+            };
         }
         Ok(())
     }
@@ -168,6 +178,24 @@ impl Core {
         Ok(())
     }
 
+    /// Says no where nothing that this node signs would count: the charter suspends it, or it is a copy of a home that went on.
+    pub(crate) fn may_sign(&self, id: &LedgerId) -> Result<(), ApiError> {
+        self.check()?;
+        let author = self.keys.author();
+        if self.vault.is_spent(id, &author).map_err(ApiError::failed)? {
+            return Err(crate::write::restored());
+        }
+        let replaced =
+            self.is_owner(id) && self.replica.ledgers.get(id).is_some_and(|ledger| ledger.charter().device(&author).is_some() && !ledger.is_active(&author));
+        if replaced {
+            return Err(ApiError::refused(
+                "this device was replaced: the patient's records were recovered elsewhere, and nothing that it does counts any more",
+            )
+            .advise("use the new device; what was imported here since then must be imported there"));
+        }
+        Ok(())
+    }
+
     /// Whether memory and disk may differ: then nothing leaves this node.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
@@ -178,6 +206,12 @@ impl Core {
         self.broken = true;
         self.sessions.drop_all();
         ApiError::failed(format_args!("could not write to the vault: {error}"))
+    }
+
+    /// Every document that an entry names.
+    pub(crate) fn named_documents(&self) -> BTreeSet<BlobHash> {
+        let lanes = self.replica.ledgers.values().flat_map(|ledger| ledger.lanes().map(|lane| ledger.lane(lane)));
+        lanes.flat_map(|lane| lane.publishes.values()).flat_map(|publish| &publish.documents).map(|blob| blob.hash).collect()
     }
 
     /// A ledger that is held.
@@ -307,6 +341,19 @@ impl Core {
     pub(crate) fn arrive(&mut self, ledger: LedgerId, party: PartyKey) -> Result<(), ApiError> {
         if self.arrived.insert((ledger, party)) {
             self.vault.put(Table::Pending, &[&ledger.as_bytes()[..], party.as_bytes()].concat(), &[]).map_err(ApiError::failed)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note that a node of a party holds everything that it is served of a ledger, its live grants among it.
+    pub(crate) fn hear(&mut self, id: LedgerId, party: &PartyKey) -> Result<(), ApiError> {
+        let (ledger, view) = self.open(&id)?;
+        let Some((circle, _)) = view.circle(party) else { return Ok(()) };
+        let live = ledger.lane(&circle).grants.iter().filter(|(_, grant)| grant.party == *party && grant.revoked.is_none());
+        let new: Vec<GrantId> = live.map(|(grant, _)| *grant).filter(|grant| !self.heard.contains(&(id, *grant))).collect();
+        for grant in new {
+            self.vault.put(Table::Pending, &[&id.as_bytes()[..], grant.as_bytes()].concat(), &[]).map_err(ApiError::failed)?;
+            self.heard.insert((id, grant));
         }
         Ok(())
     }

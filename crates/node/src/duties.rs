@@ -109,6 +109,9 @@ impl Node {
             }
             return Ok(());
         };
+        if self.with(|core| core.may_sign(&id)).is_err() {
+            return Ok(());
+        }
         let _one_at_a_time = self.0.changes.lock().await;
         // Custodians go on serving whatever else could not be done.
         let settled = self.settle(id).await;

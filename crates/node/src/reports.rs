@@ -73,6 +73,8 @@ impl Node {
                 for lane in ledger.lanes() {
                     for receipt in &ledger.lane(lane).receipts {
                         let Some(body) = view.receipts.get(&receipt.entry) else { continue };
+                        let revoked = ledger.lane(lane).grants.get(&receipt.grant).and_then(|grant| grant.revoked.as_ref()).map(|revoked| revoked.time);
+                        let before = revoked.is_some_and(|revoked| body.time < revoked);
                         audit.push(AuditInfo {
                             time: time::instant(body.time),
                             patient: id,
@@ -81,7 +83,8 @@ impl Node {
                             what: body.what.clone(),
                             purpose: body.purpose.clone(),
                             grant: receipt.grant,
-                            after_withdrawal: receipt.late,
+                            after_withdrawal: receipt.late && !before,
+                            told_late: receipt.late && before,
                         });
                     }
                 }

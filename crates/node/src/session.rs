@@ -243,18 +243,18 @@ impl Core {
             }
         }
         let Some(slot) = self.sessions.slots.get(&id) else { return };
-        let settled = slot.settled;
-        if let (Some(patient), true) = (&self.keys.patient, slot.invited)
-            && slot.session.named(&patient.ledger)
-            && let Some(party) = slot.peer().map(|card| card.profile.party)
-            && let Err(error) = self.arrive(patient.ledger, party)
-        {
-            tracing::warn!(%error, "an arrival could not be noted");
+        let (settled, invited) = (slot.settled, slot.invited);
+        let own = self.keys.patient.as_ref().map(|patient| patient.ledger).filter(|ledger| slot.session.named(ledger));
+        if let Some((ledger, party)) = own.zip(slot.peer().map(|card| card.profile.party)) {
+            let arrived = if invited { self.arrive(ledger, party) } else { Ok(()) };
+            let heard = if settled { self.hear(ledger, &party) } else { Ok(()) };
+            if let Err(error) = arrived.and(heard) {
+                tracing::warn!(%error, "what a party has heard of could not be noted");
+            }
         }
-        if !settled {
-            return;
+        if settled {
+            self.sessions.signals.sessions.notify_waiters();
         }
-        self.sessions.signals.sessions.notify_waiters();
     }
 
     fn carry_out_one(&mut self, id: u64, effect: Effect) -> Result<(), ApiError> {

@@ -189,6 +189,8 @@ impl Node {
             return Err(ApiError::unreachable(format_args!("nobody could be reached ({all})"))
                 .advise("the others must be running `chartmesh serve`; `chartmesh peer list` shows where they were last"));
         }
+        // Whoever is replaced would take its own word for the patient's.
+        self.with(|core| core.keys.patient.as_ref().map_or(Ok(()), |patient| core.may_sign(&patient.ledger)))?;
         Ok(self.with(|core| SyncInfo {
             reached,
             missed: missed.into_iter().map(|(name, reason)| format!("{name}: {reason}")).collect(),
@@ -249,6 +251,7 @@ impl Node {
                 ledgers: core.replica.ledgers.len() as u64,
                 documents,
                 pending: core.missing().len() as u64,
+                notice: core.replica.ledgers.keys().find_map(|id| core.may_sign(id).err()).map(|error| error.what),
                 peers,
             }
         }))

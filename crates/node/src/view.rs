@@ -10,7 +10,7 @@ use chartmesh_ledger::{Action, Entry, EnvelopeBody, EpochBody, GrantBody, KeyBod
 use chartmesh_records::Compartment;
 use chartmesh_sealing::{FileKey, Identity, Key, open};
 
-use crate::manifest::Manifest;
+use crate::{grants::RevokeBody, manifest::Manifest};
 
 /// What a lane is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub(crate) struct View {
     pub(crate) writes: BTreeMap<LaneId, Vec<WriteAccess>>,
     pub(crate) notices: BTreeMap<GrantId, Vec<String>>,
     pub(crate) receipts: BTreeMap<EntryHash, ReceiptBody>,
+    /// Why grants were revoked, where a reason was given.
+    pub(crate) reasons: BTreeMap<GrantId, String>,
     manifests: BTreeMap<(EntryHash, BlobHash), Manifest>,
     files: BTreeMap<(EntryHash, BlobHash), (FileKey, Manifest)>,
     waiting: BTreeSet<EntryHash>,
@@ -222,7 +224,12 @@ impl View {
                 }
                 true
             }
-            Action::Revoke { .. } | Action::Confirm { .. } | Action::Request {} | Action::Admit { .. } | Action::Bar { .. } | Action::Withdraw { .. } => true,
+            Action::Revoke { grant, .. } => self.in_circle(lane, body, |view, body: RevokeBody| {
+                if by_device && !body.reason.is_empty() {
+                    view.reasons.insert(*grant, body.reason);
+                }
+            }),
+            Action::Confirm { .. } | Action::Request {} | Action::Admit { .. } | Action::Bar { .. } | Action::Withdraw { .. } => true,
             Action::Unknown { .. } => true,
         }
     }

@@ -40,7 +40,7 @@ pub(crate) fn seal_body<T: Serialize>(body: &T, to: &chartmesh_identity::Recipie
 impl<'a> Writer<'a> {
     /// Begins a change of one ledger.
     pub(crate) fn new(core: &'a mut Core, ledger: LedgerId) -> Result<Self, ApiError> {
-        core.check()?;
+        core.may_sign(&ledger)?;
         Ok(Self { core, ledger, entries: Vec::new(), batch: Batch::new(), open: false })
     }
 
@@ -122,8 +122,7 @@ impl<'a> Writer<'a> {
             Ok(()) => {}
             Err(VaultError::Restored { .. } | VaultError::NotNext { .. }) => {
                 core.reload(id)?;
-                return Err(ApiError::refused("this home was put back from an older copy, and its signing key must not sign for that patient again")
-                    .advise("a patient: `chartmesh recover` makes a new device; a provider: make a new home and ask the patient for a grant"));
+                return Err(restored());
             }
             Err(error) => return Err(core.break_off(error)),
         }
@@ -131,6 +130,12 @@ impl<'a> Writer<'a> {
         core.sessions.changed(id);
         Ok(entries)
     }
+}
+
+/// Why a home that was copied writes no more.
+pub(crate) fn restored() -> ApiError {
+    ApiError::refused("this home was put back from an older copy, and its signing key must not sign for that patient again")
+        .advise("a patient: `chartmesh recover` makes a new device; a provider: make a new home and ask the patient for a grant")
 }
 
 impl Drop for Writer<'_> {

@@ -44,7 +44,11 @@ fn table(audit: &[AuditInfo]) -> String {
             [one] => one.clone(),
             many => count(many.len() as u64, "record", "records"),
         };
-        let mark = if access.after_withdrawal { "after withdrawal" } else { "" };
+        let mark = match (access.after_withdrawal, access.told_late) {
+            (true, _) => "after withdrawal",
+            (false, true) => "told after withdrawal",
+            (false, false) => "",
+        };
         table.row([
             minute(&access.time),
             access.who.clone(),
@@ -76,11 +80,13 @@ mod tests {
             purpose: "TREAT".into(),
             grant: GrantId::new([2; 16]),
             after_withdrawal,
+            told_late: !after_withdrawal && what.len() == 3,
         };
-        insta::assert_snapshot!(table(&[access(&["Observation/hba1c-1"], false), access(&["Observation/1", "Observation/2"], true)]), @r"
+        insta::assert_snapshot!(table(&[access(&["Observation/hba1c-1"], false), access(&["Observation/1", "Observation/2"], true), access(&["a", "b", "c"], false)]), @r"
         TIME (UTC)        WHO     AT              WHAT                 FOR
         2026-03-02 09:41  Dr Lee  Harbour Clinic  Observation/hba1c-1  treatment
         2026-03-02 09:41  Dr Lee  Harbour Clinic  2 records            treatment  after withdrawal
+        2026-03-02 09:41  Dr Lee  Harbour Clinic  3 records            treatment  told after withdrawal
 
         1 access after consent was withdrawn.
         ");

@@ -32,6 +32,9 @@ fn render(info: &StatusInfo) -> String {
         count(info.documents, "document", "documents"),
         info.pending
     );
+    if let Some(notice) = &info.notice {
+        text.push_str(&format!("attention: {}\n", plain(notice)));
+    }
     if !info.peers.is_empty() {
         let mut table =
             Table::new([Column::cut("PEER", 16), Column::whole("KIND"), Column::whole("STATE"), Column::number("ROUND TRIP"), Column::number("TO COME")]);
@@ -69,7 +72,8 @@ mod tests {
             blocked,
         };
         let peers = vec![peer("Dr Lee", true, false), peer("Dr Who", false, false), peer("Dr No", false, true)];
-        let info = StatusInfo { name: "Maria Alvarez".into(), kind: "patient".into(), running: true, ledgers: 1, documents: 57, pending: 0, peers };
+        let info =
+            StatusInfo { name: "Maria Alvarez".into(), kind: "patient".into(), running: true, ledgers: 1, documents: 57, pending: 0, notice: None, peers };
         insta::assert_snapshot!(render(&info), @r"
         Maria Alvarez (patient), running
         1 patient, 57 documents held, 0 still to come

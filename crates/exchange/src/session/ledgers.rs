@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_identity::{AuthorKey, CharterHash, EntryHash, LaneId, LedgerId};
-use chartmesh_ledger::Peer;
+use chartmesh_ledger::{Ledger, Peer, suspended};
 
 use super::{MAX_UNKNOWNS, Session, Side, Stage, push, send};
 use crate::{
@@ -210,7 +210,11 @@ impl Session {
             if self.unknowns > MAX_UNKNOWNS {
                 return Err(Closing::TooMany("ledgers"));
             }
-            if phase.is_some() {
+            let is_suspended = |held: &Ledger| self.party().is_some_and(|party| suspended(held, &party, &self.remote));
+            if let Some(held) = replica.ledgers.get(&ledger).filter(|held| phase.is_none() && is_suspended(held)) {
+                push::charters(ledger, held.charters().cloned(), out);
+                self.shut(ledger, out);
+            } else if phase.is_some() {
                 self.shut(ledger, out);
             } else {
                 send(out, &Frame::Unknown { ledger });

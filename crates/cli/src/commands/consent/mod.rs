@@ -56,6 +56,9 @@ fn render(grant: &GrantInfo) -> String {
         text.push_str(&format!(", until {}", minute(until)));
     }
     text.push('\n');
+    if let Some(reason) = &grant.reason {
+        text.push_str(&format!("reason: {}\n", plain(reason)));
+    }
     text.push_str(&bullets(&grant.terms));
     text.push_str(&format!("opens {} today\n", count(grant.readable, "record", "records")));
     if grant.state != "active" {
@@ -80,6 +83,7 @@ fn example(state: &str) -> GrantInfo {
         terms: vec!["may read everything".into(), "but not mental-health".into()],
         since: "2026-03-02T09:41:07Z".into(),
         until: Some("2026-06-01T00:00:00Z".into()),
+        reason: (state == "revoked").then(|| "moved \u{202e}away".into()),
         write: false,
         custodian: false,
         purpose: vec!["TREAT".into()],
@@ -97,6 +101,7 @@ mod tests {
         insta::assert_snapshot!(render(&GrantInfo { readable: 0, ..example("revoked") }), @r"
         2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a
         Dr Lee (revoked), since 2026-03-02 09:41, until 2026-06-01 00:00
+        reason: moved away
           - may read everything
           - but not mental-health
         opens 0 records today
