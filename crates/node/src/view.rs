@@ -243,19 +243,20 @@ impl View {
 
     /// Takes in an identity that was handed over or found in the keyring.
     fn learn(&mut self, key: LaneKey) {
-        let identity = Identity::from_seed(key.identity.expose());
+        // To expand a seed takes long, and every epoch names all before it.
         match key.epoch {
             Some(epoch) => {
                 if let Ok(compartment) = key.purpose.parse() {
                     self.lanes.insert(key.lane, Purpose::Catalog(compartment));
                 }
-                self.epochs.insert(epoch, identity);
+                self.epochs.entry(epoch).or_insert_with(|| Identity::from_seed(key.identity.expose()));
             }
             None => {
                 if let Ok(party) = key.purpose.parse() {
                     self.lanes.insert(key.lane, Purpose::Circle(party));
                     let known = self.circles.entry(key.lane).or_default();
-                    known.retain(|one| one.recipient() != identity.recipient());
+                    let at = known.iter().position(|one| *one.expose_seed() == *key.identity.expose());
+                    let identity = at.map_or_else(|| Identity::from_seed(key.identity.expose()), |at| known.remove(at));
                     known.push(identity);
                 }
             }
@@ -268,7 +269,7 @@ impl View {
                 self.lanes.insert(access.lane, Purpose::Catalog(compartment));
             }
             if let Some(seed) = &access.identity {
-                self.epochs.insert(access.epoch, Identity::from_seed(seed.expose()));
+                self.epochs.entry(access.epoch).or_insert_with(|| Identity::from_seed(seed.expose()));
             }
             if let Some(salt) = access.salt {
                 self.writes.entry(access.lane).or_default().push(WriteAccess { grant, id: access.access, salt });
