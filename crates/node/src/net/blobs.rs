@@ -1,7 +1,7 @@
 //! The blobs of this node: sealed documents in iroh-blobs' file store, usable without any network.
 //!
 //! iroh-blobs owns the threads and the database (`blobs.db`) behind [`Blobs`]; they end with [`Blobs::shutdown`]. Its inbox holds 100 commands and then makes callers wait. Data are files of
-//! their own (`data/HASH.data`), never part of the database, so that a deleted blob's bytes leave no copy in free pages of it.
+//! their own (`data/HASH.data`), never part of the database, so that a deleted blob's bytes leave no copy in free pages of it (docs/decisions/0021).
 //!
 //! **Durability**: [`Blobs::sync`] writes the files and then the database to disk; nothing counts as stored before. After an unclean end [`Blobs::open`] drops entries whose file
 //! was cut off, so that they are fetched again. **Deletion**: iroh-blobs only deletes in its garbage collector, which runs here only when [`Blobs::delete`] asks, with everything else marked as live.
@@ -41,7 +41,7 @@ const LEAF: u64 = 16 << 10;
 const NODE: u64 = 64;
 /// Extension of the files of hash trees.
 const TREE: &str = "obao4";
-/// Threads that write files to disk side by side. They all wait, and the file system brings what waits together to disk in one go: the more, the fewer goes.
+/// Threads that write files to disk side by side. They do nothing but wait; so many cut the longest waits (docs/decisions/0021), hardly the usual ones.
 const SYNC_THREADS: usize = 64;
 /// Calls to the store that wait side by side; it takes what has gathered in one go, too.
 const CALLS: usize = 64;
@@ -161,7 +161,7 @@ impl Blobs {
     /// [`size`](Self::size) of many, in their order, several at a time.
     pub async fn sizes(&self, hashes: &[BlobHash]) -> Vec<Result<Option<u64>, NetError>> {
         let ask = |hash: BlobHash| async move { self.size(&hash).await };
-        several(hashes.to_vec().into_iter().map(ask)).await
+        several(hashes.iter().copied().map(ask)).await
     }
 
     /// How many complete blobs there are.
