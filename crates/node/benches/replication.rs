@@ -1,5 +1,6 @@
 //! Replication against bare iroh-blobs: a custodian takes over a patient's ledger and all documents, and then two bare networks move the very same blobs in their best batching.
-//! Prints times and ratios of one run over loopback; only the ratios mean something.
+//! Both sides verify every byte against its hash, store in the same way and write to disk before they end; ours is timed with the start and the end of the patient's network, bare without.
+//! Prints times and ratios of one run over loopback; only the ratios mean something, and they spread by a factor of two: take the median of many.
 //!
 //! `cargo bench -p chartmesh-node --bench replication` (with `CHARTMESH_DATA`, over Synthea patients).
 

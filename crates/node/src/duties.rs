@@ -171,16 +171,18 @@ impl Node {
         let stored = self.seal_and_store(publisher, Box::new(outgoing.into_iter().flatten())).await?;
         self.with(|core| {
             let mut withdrawals: BTreeMap<(LaneId, EntryHash), Vec<BlobHash>> = BTreeMap::new();
+            let (ledger, view) = core.open(&id)?;
+            let mut extracts: BTreeMap<BlobHash, Vec<(LaneId, EntryHash, BlobHash)>> = BTreeMap::new();
+            for document in view.documents(ledger) {
+                if let (Some(lane), Some(of)) = (document.lane, document.manifest.extract_of) {
+                    extracts.entry(of).or_default().push((lane, document.publish, document.blob()));
+                }
+            }
             for (entry, blob) in done {
-                let lane = core.ledger(&id)?.get(&entry).map(|entry| entry.header.lane).ok_or_else(|| ApiError::failed("an unknown entry"))?;
+                let lane = ledger.get(&entry).map(|entry| entry.header.lane).ok_or_else(|| ApiError::failed("an unknown entry"))?;
                 withdrawals.entry((lane, entry)).or_default().push(blob);
-                let extracts: Vec<(LaneId, EntryHash, BlobHash)> = {
-                    let (ledger, view) = core.open(&id)?;
-                    let of_this = view.documents(ledger).into_iter().filter(|document| document.manifest.extract_of == Some(blob));
-                    of_this.filter_map(|document| Some((document.lane?, document.publish, document.blob()))).collect()
-                };
-                for (lane, publish, extract) in extracts {
-                    withdrawals.entry((lane, publish)).or_default().push(extract);
+                for (lane, publish, extract) in extracts.get(&blob).into_iter().flatten() {
+                    withdrawals.entry((*lane, *publish)).or_default().push(*extract);
                 }
             }
             let mut writer = Writer::new(core, id)?;
@@ -292,9 +294,7 @@ impl Node {
         let bytes = self.blob(blob).await?;
         self.with(|core| {
             let (ledger, view) = core.open(id)?;
-            let documents = view.documents(ledger);
-            let document = documents.iter().find(|document| document.publish == *publish && document.blob() == *blob);
-            match document.map(|document| document.key) {
+            match view.document(ledger, publish, blob).map(|document| document.key) {
                 Some(Key::Identity(identity)) => file_key(&bytes, identity).map_err(ApiError::failed),
                 Some(Key::File(key)) => Ok(FileKey::new(*key.expose())),
                 None => Err(ApiError::failed(format_args!("document {} cannot be opened here", blob.short()))),
@@ -330,6 +330,9 @@ impl Core {
                 let erased = state.withdrawn.iter().filter(|(_, erase)| **erase).map(|(blob, _)| (*publish, *blob));
                 marks.extend(erased.filter(|mark| self.delivered.contains(mark)));
             }
+        }
+        if marks.is_empty() {
+            return Ok(BTreeSet::new());
         }
         let gone: BTreeSet<(EntryHash, BlobHash)> = marks.into_iter().collect();
         let still: BTreeSet<BlobHash> = self.delivered.difference(&gone).map(|(_, blob)| *blob).collect();

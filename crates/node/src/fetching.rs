@@ -71,8 +71,9 @@ impl Node {
         // Bytes that are here already were not given for this Publish: whoever names them must show that it has them, or a hash would be a capability.
         let mut fresh = Vec::new();
         let mut held = Vec::new();
-        for one in &missing {
-            if self.0.blobs.has(&one.blob).await { held.push(*one) } else { fresh.push(*one) }
+        let blobs: Vec<_> = missing.iter().map(|one| one.blob).collect();
+        for (one, size) in missing.iter().zip(self.0.blobs.sizes(&blobs).await) {
+            if matches!(size, Ok(Some(_))) { held.push(*one) } else { fresh.push(*one) }
         }
         let mut left = false;
         if !fresh.is_empty() {

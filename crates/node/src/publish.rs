@@ -1,12 +1,15 @@
 //! From resources to published documents: sealing on all cores, blobs on disk, then the Publish entries that name them.
+//!
+//! Sealing runs in a blocking task of its own, round by round, while the round before is being stored: at most three rounds are held sealed. Storing ends early when it fails, and sealing with it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter::Peekable, sync::Arc};
 
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, LaneId, LedgerId, Recipient, Signed, SigningSecret, to_canonical};
 use chartmesh_ledger::{Action, Blob, PublishBody, Use};
 use chartmesh_records::{Compartment, ResourceFacts};
 use chartmesh_sealing::{Header, Origin, seal_document};
 use serde_bytes::ByteBuf;
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -24,8 +27,9 @@ const LEVEL: i32 = 3;
 const PER_PUBLISH: usize = 256;
 /// Bytes of manifests in one entry at most, unless a single one is longer.
 pub(crate) const MANIFEST_BYTES: usize = 4 << 20;
-/// Sealed bytes held in memory before they go to disk, roughly.
-const PER_ROUND: usize = 32 << 20;
+/// Documents of a round, and bytes of them, roughly.
+const DOCUMENTS_PER_ROUND: usize = 64;
+const PER_ROUND: usize = 8 << 20;
 
 /// Where a document goes: a catalog, and the epoch that is to be used there.
 #[derive(Clone)]
@@ -131,6 +135,16 @@ fn seal_all(publisher: &Publisher, outgoing: Vec<Outgoing>) -> Result<Vec<Sealed
     Ok(sealed.into_values().collect())
 }
 
+fn next_round(outgoing: &mut Peekable<impl Iterator<Item = Outgoing>>) -> Vec<Outgoing> {
+    let mut round: Vec<Outgoing> = Vec::new();
+    let mut size = 0;
+    while let Some(one) = outgoing.next_if(|_| round.is_empty() || (round.len() < DOCUMENTS_PER_ROUND && size < PER_ROUND)) {
+        size += one.content.len();
+        round.push(one);
+    }
+    round
+}
+
 /// A document that is sealed and on disk.
 pub(crate) struct Stored {
     place: Place,
@@ -140,32 +154,26 @@ pub(crate) struct Stored {
 impl Node {
     /// Seals documents and puts them on disk. Nothing names them yet.
     pub(crate) async fn seal_and_store(&self, publisher: Publisher, outgoing: Box<dyn Iterator<Item = Outgoing> + Send>) -> Result<Vec<Stored>, ApiError> {
-        let mut stored = Vec::new();
-        let mut round = Vec::new();
-        let mut size = 0;
-        for one in outgoing {
-            size += one.content.len();
-            round.push(one);
-            if size >= PER_ROUND {
-                stored.extend(self.store_round(&publisher, std::mem::take(&mut round)).await?);
-                size = 0;
+        let (rounds, mut sealed) = mpsc::channel(1);
+        let sealing = tokio::task::spawn_blocking(move || {
+            let mut outgoing = outgoing.peekable();
+            while outgoing.peek().is_some() {
+                let round = next_round(&mut outgoing);
+                if rounds.blocking_send(seal_all(&publisher, round)?).is_err() {
+                    // Storing has failed, and says why.
+                    break;
+                }
             }
+            Ok::<_, ApiError>(())
+        });
+        let mut stored = Vec::new();
+        while let Some(round) = sealed.recv().await {
+            let (documents, bytes): (Vec<_>, Vec<_>) = round.into_iter().map(|one| (Stored { place: one.place, manifest: one.manifest }, one.bytes)).unzip();
+            self.0.blobs.put_many(bytes).await.map_err(ApiError::failed)?;
+            stored.extend(documents);
         }
-        stored.extend(self.store_round(&publisher, round).await?);
+        sealing.await.map_err(|_| ApiError::failed("sealing was cut short"))??;
         self.0.blobs.sync().await.map_err(ApiError::failed)?;
-        Ok(stored)
-    }
-
-    async fn store_round(&self, publisher: &Publisher, round: Vec<Outgoing>) -> Result<Vec<Stored>, ApiError> {
-        let publisher = publisher.clone();
-        let sealed = tokio::task::spawn_blocking(move || seal_all(&publisher, round)).await.map_err(|_| ApiError::failed("sealing was cut short"))??;
-        let mut bytes = Vec::with_capacity(sealed.len());
-        let mut stored = Vec::with_capacity(sealed.len());
-        for one in sealed {
-            bytes.push(one.bytes);
-            stored.push(Stored { place: one.place, manifest: one.manifest });
-        }
-        self.0.blobs.put_many(bytes).await.map_err(ApiError::failed)?;
         Ok(stored)
     }
 }

@@ -4,9 +4,15 @@
 //! entry by entry, so that beside input and output only one entry is held as a tree. A bad entry or line
 //! is refused by its position and does not touch the others; an input that is cut or garbage as a whole
 //! is an error, and then nothing at all is imported.
+//!
+//! The typed check costs about twice what reading costs and says nothing that reading needs. So threads, as
+//! many as there are cores, check what the reader has read while it reads on; they are handed the bytes of
+//! one resource after the other, give them back, and end before the import goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 
 use crate::envelope::{Unreadable, entry, read_envelope};
 use crate::extract::{Place, Reading, read};
@@ -108,17 +114,34 @@ pub fn import(inputs: impl IntoIterator<Item = Input>) -> Result<Import, ImportE
     import_with(inputs, chartmesh_fhir::check)
 }
 
-/// [`import`] with another typed check, such as one that is done elsewhere or later. What it is given of a resource beyond [`MAX_RESOURCE`] has short strings in place of its `data`.
+/// [`import`] with another typed check, such as one that is done elsewhere or later. It is called from several threads. What it is given of a resource beyond [`MAX_RESOURCE`] has
+/// short strings in place of its `data`.
 ///
 /// # Errors
 /// As [`import`].
-pub fn import_with(inputs: impl IntoIterator<Item = Input>, check: impl Fn(&[u8]) -> Typed) -> Result<Import, ImportError> {
-    let mut reader = Reader { check, seen: BTreeMap::new(), items: Vec::new(), refused: Vec::new(), duplicates: 0, bytes: 0 };
-    for (at, input) in inputs.into_iter().enumerate() {
-        reader.input(at, &input)?;
-    }
-    let resources = reader.items.len();
-    Ok(Import { drafts: drafts(reader.items), refused: reader.refused, resources, duplicates: reader.duplicates })
+pub fn import_with(inputs: impl IntoIterator<Item = Input>, check: impl Fn(&[u8]) -> Typed + Sync) -> Result<Import, ImportError> {
+    let (unchecked, waiting) = mpsc::channel();
+    let waiting = Mutex::new(waiting);
+    let mut reader = Reader { unchecked, seen: BTreeMap::new(), items: Vec::new(), refused: Vec::new(), duplicates: 0, bytes: 0 };
+    let (items, refused, duplicates) = thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let checkers: Vec<_> = (0..cores).map(|_| scope.spawn(|| check_all(&waiting, &check))).collect();
+        let read = inputs.into_iter().enumerate().try_for_each(|(at, input)| reader.input(at, &input));
+        // The checkers end once the reader hands them nothing more.
+        let Reader { unchecked, mut items, refused, duplicates, .. } = reader;
+        drop(unchecked);
+        for checker in checkers {
+            for Checked { at, bytes, typed } in checker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                if let Some(item) = items.get_mut(at) {
+                    item.bytes = bytes;
+                    item.reading.facts.typed = typed;
+                }
+            }
+        }
+        read.map(|()| (items, refused, duplicates))
+    })?;
+    let resources = items.len();
+    Ok(Import { drafts: drafts(items), refused, resources, duplicates })
 }
 
 /// What one resource says of itself, as [`import`] of it alone would have it, without a copy of its bytes.
@@ -143,9 +166,30 @@ fn typed(bytes: &[u8], data: &[Range<usize>], check: impl Fn(&[u8]) -> Typed) ->
     if bytes.len() <= MAX_RESOURCE { check(bytes) } else { check(&without_data(bytes, data)) }
 }
 
-struct Reader<C> {
-    check: C,
+/// A resource's place among the items, and its bytes.
+struct Unchecked {
+    at: usize,
+    bytes: Vec<u8>,
+    /// Where the `data` of a large one lies.
+    data: Vec<Range<usize>>,
+}
+
+struct Checked {
+    at: usize,
+    bytes: Vec<u8>,
+    typed: Typed,
+}
+
+/// Checks what the reader hands over, until there is nothing more.
+fn check_all(waiting: &Mutex<mpsc::Receiver<Unchecked>>, check: impl Fn(&[u8]) -> Typed) -> Vec<Checked> {
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+    std::iter::from_fn(next).map(|Unchecked { at, bytes, data }| Checked { at, typed: typed(&bytes, &data, &check), bytes }).collect()
+}
+
+struct Reader {
+    unchecked: mpsc::Sender<Unchecked>,
     seen: BTreeMap<(ResourceKey, [u8; 32]), usize>,
+    /// Without their bytes, which are with the checkers.
     items: Vec<Item>,
     refused: Vec<Refused>,
     duplicates: usize,
@@ -178,7 +222,7 @@ enum Failure {
     Unreadable(Unreadable),
 }
 
-impl<C: Fn(&[u8]) -> Typed> Reader<C> {
+impl Reader {
     fn input(&mut self, index: usize, input: &Input) -> Result<(), ImportError> {
         let bytes = input.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&input.bytes);
         let skipped = input.bytes.len() - bytes.len();
@@ -239,10 +283,10 @@ impl<C: Fn(&[u8]) -> Typed> Reader<C> {
 
     fn resource(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>) -> Result<(), Failure> {
         let (reading, data) = read_one(bytes, Place { full_url, base: at.base }).map_err(Failure::Refused)?;
-        self.keep(at, bytes, full_url, reading, &data)
+        self.keep(at, bytes, full_url, reading, data)
     }
 
-    fn keep(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>, mut reading: Reading, data: &[Range<usize>]) -> Result<(), Failure> {
+    fn keep(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>, reading: Reading, data: Vec<Range<usize>>) -> Result<(), Failure> {
         let key = (reading.facts.key(), reading.facts.hash);
         if let Some(item) = self.seen.get(&key).and_then(|&known| self.items.get_mut(known)) {
             self.duplicates += 1;
@@ -254,14 +298,11 @@ impl<C: Fn(&[u8]) -> Typed> Reader<C> {
         if self.bytes > MAX_IMPORT || self.items.len() >= MAX_RESOURCES {
             return Err(Failure::TooMuch);
         }
-        reading.facts.typed = typed(bytes, data, &self.check);
-        self.seen.insert(key, self.items.len());
-        self.items.push(Item {
-            bytes: bytes.to_vec(),
-            full_urls: full_url.map(str::to_owned).into_iter().collect(),
-            inputs: BTreeSet::from([at.input]),
-            reading,
-        });
+        let at_item = self.items.len();
+        // Nobody to check it: a checker has panicked, and so will the import.
+        let _ = self.unchecked.send(Unchecked { at: at_item, bytes: bytes.to_vec(), data });
+        self.seen.insert(key, at_item);
+        self.items.push(Item { bytes: Vec::new(), full_urls: full_url.map(str::to_owned).into_iter().collect(), inputs: BTreeSet::from([at.input]), reading });
         Ok(())
     }
 

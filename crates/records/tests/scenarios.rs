@@ -202,6 +202,27 @@ fn lines_are_read_one_by_one() {
 }
 
 #[test]
+fn every_resource_gets_its_own_bytes_and_its_own_verdict_back_from_the_checkers() {
+    let resources: Vec<Value> =
+        (0..500).map(|number| json!({"resourceType": "Basic", "id": format!("b{number}"), "code": {"text": "x".repeat(number)}})).collect();
+    let verdict = |bytes: &[u8]| Typed::Lossy(blake3::hash(bytes).to_string());
+    let import = import_with([Input::new("first", bundle(&resources[..200])), Input::new("second", bundle(&resources[100..]))], verdict).expect("importable");
+    assert_eq!((import.resources, import.duplicates), (500, 100));
+    let all: Vec<&Resource> = import.drafts.iter().flat_map(|draft| &draft.resources).collect();
+    assert_eq!(all.len(), 500);
+    for resource in all {
+        assert_eq!(resource.facts.hash, *blake3::hash(&resource.bytes).as_bytes());
+        assert_eq!(resource.facts.typed, verdict(&resource.bytes));
+    }
+}
+
+#[test]
+#[should_panic(expected = "the check gave up")]
+fn a_check_that_panics_ends_the_import() {
+    let _ = import_with([Input::new("input", bundle(&[json!({"resourceType": "Basic", "id": "a"})]))], |_| panic!("the check gave up"));
+}
+
+#[test]
 fn an_input_that_is_no_document_is_an_error_and_nothing_is_imported() {
     let good = || Input::new("good", br#"{"resourceType":"Basic"}"#.to_vec());
     let cut = br#"{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Basic"}},{"resource":"#;

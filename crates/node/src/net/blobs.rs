@@ -1,7 +1,7 @@
 //! The blobs of this node: sealed documents in iroh-blobs' file store, usable without any network.
 //!
 //! iroh-blobs owns the threads and the database (`blobs.db`) behind [`Blobs`]; they end with [`Blobs::shutdown`]. Its inbox holds 100 commands and then makes callers wait. Data are files of
-//! their own (`data/HASH.data`), never part of the database, so that a deleted blob's bytes leave no copy in free pages of it.
+//! their own (`data/HASH.data`), never part of the database, so that a deleted blob's bytes leave no copy in free pages of it (docs/decisions/0021).
 //!
 //! **Durability**: [`Blobs::sync`] writes the files and then the database to disk; nothing counts as stored before. After an unclean end [`Blobs::open`] drops entries whose file
 //! was cut off, so that they are fetched again. **Deletion**: iroh-blobs only deletes in its garbage collector, which runs here only when [`Blobs::delete`] asks, with everything else marked as live.
@@ -41,8 +41,10 @@ const LEAF: u64 = 16 << 10;
 const NODE: u64 = 64;
 /// Extension of the files of hash trees.
 const TREE: &str = "obao4";
-/// Threads that write files to disk side by side.
-const SYNC_THREADS: usize = 8;
+/// Threads that write files to disk side by side. They do nothing but wait; so many cut the longest waits (docs/decisions/0021), hardly the usual ones.
+const SYNC_THREADS: usize = 64;
+/// Calls to the store that wait side by side; it takes what has gathered in one go, too.
+const CALLS: usize = 64;
 
 /// The blob store. Clones share it.
 #[derive(Clone)]
@@ -90,18 +92,26 @@ impl Blobs {
 
     /// Stores a blob; durable after the next [`sync`](Self::sync).
     pub async fn put(&self, bytes: Vec<u8>) -> Result<BlobHash, NetError> {
-        let tag = self.store().add_bytes(bytes).temp_tag().await.map_err(NetError::store)?;
+        let tag = self.put_tagged(bytes).await?;
         let hash = tag.hash();
-        self.written([hash]);
         self.release([tag]);
         Ok(to_id(hash))
     }
 
     /// Stores many, in order, several at a time.
     pub async fn put_many(&self, blobs: Vec<Vec<u8>>) -> Result<Vec<BlobHash>, NetError> {
-        use n0_future::StreamExt;
-        let stored = n0_future::stream::iter(blobs.into_iter().map(|bytes| self.put(bytes)));
-        n0_future::BufferedStreamExt::buffered_ordered(stored, 16).collect::<Vec<_>>().await.into_iter().collect()
+        several(blobs.into_iter().map(|bytes| self.put(bytes))).await.into_iter().collect()
+    }
+
+    /// As [`put_many`](Self::put_many); nothing of it is deleted before the tags are [released](Self::release).
+    pub(super) async fn put_many_tagged(&self, blobs: Vec<Vec<u8>>) -> Result<Vec<TempTag>, NetError> {
+        several(blobs.into_iter().map(|bytes| self.put_tagged(bytes))).await.into_iter().collect()
+    }
+
+    async fn put_tagged(&self, bytes: Vec<u8>) -> Result<TempTag, NetError> {
+        let tag = self.store().add_bytes(bytes).temp_tag().await.map_err(NetError::store)?;
+        self.written([tag.hash()]);
+        Ok(tag)
     }
 
     /// Writes everything stored so far to disk: files first, then the database. Only after this may a blob be acknowledged.
@@ -148,6 +158,12 @@ impl Blobs {
         }
     }
 
+    /// [`size`](Self::size) of many, in their order, several at a time.
+    pub async fn sizes(&self, hashes: &[BlobHash]) -> Vec<Result<Option<u64>, NetError>> {
+        let ask = |hash: BlobHash| async move { self.size(&hash).await };
+        several(hashes.iter().copied().map(ask)).await
+    }
+
     /// How many complete blobs there are.
     pub async fn len(&self) -> Result<usize, NetError> {
         Ok(self.list().await?.len())
@@ -160,14 +176,10 @@ impl Blobs {
 
     /// All complete blobs, in the order of their hashes.
     pub async fn list(&self) -> Result<Vec<BlobHash>, NetError> {
-        let mut complete = Vec::new();
-        for hash in self.entries().await? {
-            if self.has(&to_id(hash)).await {
-                complete.push(to_id(hash));
-            }
-        }
-        complete.sort_unstable();
-        Ok(complete)
+        let mut all: Vec<BlobHash> = self.entries().await?.into_iter().map(to_id).collect();
+        all.sort_unstable();
+        let sizes = self.sizes(&all).await;
+        Ok(all.into_iter().zip(sizes).filter(|(_, size)| matches!(size, Ok(Some(_)))).map(|(hash, _)| hash).collect())
     }
 
     /// Deletes blobs, complete or not, from disk; returns when they are gone. Unknown ones are no error. One that is being stored or fetched at this very time stays.
@@ -234,6 +246,12 @@ impl Blobs {
         }
         self.delete(&broken).await
     }
+}
+
+/// Calls to the store, side by side. Their results, in order.
+async fn several<T>(calls: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    use n0_future::StreamExt;
+    n0_future::BufferedStreamExt::buffered_ordered(n0_future::stream::iter(calls), CALLS).collect().await
 }
 
 /// While it lives, tags of newly stored blobs are kept.

@@ -15,6 +15,7 @@ use chartmesh_identity::BlobHash;
 use iroh::endpoint::Connection;
 use iroh_blobs::{
     Hash,
+    api::TempTag,
     get::fsm::{self, AtBlobContent, AtBlobHeader, AtBlobHeaderNextError, AtEndBlob, BlobContentNext, DecodeError, EndBlobNext},
     protocol::{ChunkRanges, ChunkRangesExt, ChunkRangesSeq, GetManyRequest},
 };
@@ -79,6 +80,8 @@ struct Queue {
     broken: bool,
     /// Why a blob could not be had, by the last source that failed.
     reasons: BTreeMap<Hash, String>,
+    /// Small blobs that have come, of the stated lengths, and keep them from being deleted: larger ones are tagged before they are fetched.
+    stored: Vec<TempTag>,
 }
 
 impl Queue {
@@ -114,13 +117,16 @@ struct Job<'a> {
 
 pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)], sources: &[Route]) -> FetchReport {
     let wanted: BTreeMap<BlobHash, u64> = wanted.iter().copied().collect();
+    let ids: Vec<BlobHash> = wanted.keys().copied().collect();
     let mut missing = Vec::new();
     let mut tags = Vec::new();
-    for (id, length) in &wanted {
+    for ((id, length), size) in wanted.iter().zip(blobs.sizes(&ids).await) {
         // Errors of the store come up again, and are reported, where the result is looked at.
-        if *length > 0 && matches!(blobs.size(id).await, Ok(None)) {
+        if *length > 0 && matches!(size, Ok(None)) {
             let hash = to_hash(id);
-            tags.extend(blobs.protect(hash).await.ok());
+            if *length > WHOLE {
+                tags.extend(blobs.protect(hash).await.ok());
+            }
             missing.push((hash, *length));
         }
     }
@@ -128,14 +134,15 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
     let job = Job { blobs, pool, sources, queue, changed: Notify::new() };
     if !missing.is_empty() {
         n0_future::join_all((0..sources.len() * WORKERS).map(|worker| job.work(worker / WORKERS))).await;
-        blobs.written(missing.iter().map(|(hash, _)| *hash));
+        blobs.written(missing.iter().filter(|(_, length)| *length > WHOLE).map(|(hash, _)| *hash));
     }
     let synced = blobs.sync().await;
-    blobs.release(tags);
-    let reasons = std::mem::take(&mut lock(&job.queue).reasons);
+    let Queue { reasons, stored, .. } = std::mem::take(&mut *lock(&job.queue));
+    let come: BTreeSet<BlobHash> = stored.iter().map(|tag| to_id(tag.hash())).collect();
     let mut report = FetchReport::default();
     for (id, length) in wanted {
-        let failure = match (&synced, blobs.size(&id).await) {
+        let size = if come.contains(&id) { Ok(Some(length)) } else { blobs.size(&id).await };
+        let failure = match (&synced, size) {
             (Err(error), _) => error.to_string(),
             (Ok(()), Ok(Some(found))) if found == length => {
                 report.got.push(id);
@@ -147,6 +154,7 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
         };
         report.failed.push((id, failure));
     }
+    blobs.release(tags.into_iter().chain(stored));
     report
 }
 
@@ -339,19 +347,26 @@ impl Job<'_> {
             };
             done += 1;
             if (whole.blobs.len() >= BATCH_BLOBS || whole.bytes >= BATCH_BYTES)
-                && let Err(error) = self.blobs.put_many(std::mem::take(&mut whole).blobs).await
+                && let Err(fault) = self.store(std::mem::take(&mut whole)).await
             {
-                break Some(Fault::Store(error.to_string()));
+                break Some(fault);
             }
             next = match end.next() {
                 EndBlobNext::MoreChildren(child) => Ok(child),
                 EndBlobNext::Closing(closing) => Err(closing),
             };
         };
-        match self.blobs.put_many(whole.blobs).await {
-            Ok(_) => (done, fault),
-            Err(error) => (done, Some(Fault::Store(error.to_string()))),
+        match self.store(whole).await {
+            Ok(()) => (done, fault),
+            Err(fault) => (done, Some(fault)),
         }
+    }
+
+    /// Stores small blobs, which have been verified against hash and length.
+    async fn store(&self, whole: Whole) -> Result<(), Fault> {
+        let tags = self.blobs.put_many_tagged(whole.blobs).await.map_err(|error| Fault::Store(error.to_string()))?;
+        lock(&self.queue).stored.extend(tags);
+        Ok(())
     }
 
     /// Receives a blob, or a piece of one, leaf by verified leaf: a large one into the store, a small one into `whole`.
