@@ -1,7 +1,8 @@
 //! From the API's answer to the one that a command waits for.
 
 use chartmesh_node::api::{
-    ApiError, AuditInfo, CardInfo, ExportInfo, GrantInfo, ImportInfo, LogInfo, PeerInfo, PreviewInfo, RecordInfo, Response, StatusInfo, SyncInfo, VerifyInfo,
+    ApiError, AuditInfo, CardInfo, ExportInfo, GrantInfo, ImportInfo, LogInfo, PeerInfo, PreviewInfo, RecordInfo, Response, ShownInfo, StatusInfo, SyncInfo,
+    VerifyInfo,
 };
 
 /// What a command may wait for.
@@ -33,6 +34,7 @@ answers! {
     Synced: SyncInfo;
     Status: StatusInfo;
     Exported: ExportInfo;
+    Shown: ShownInfo;
     Bytes: Vec<u8>;
     Peers: Vec<PeerInfo>;
     Records: Vec<RecordInfo>;

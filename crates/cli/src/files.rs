@@ -120,7 +120,13 @@ pub(crate) fn create_secret(path: &Path) -> Result<File, ApiError> {
 }
 
 pub(crate) fn cannot(verb: &str, path: &Path, error: &io::Error) -> ApiError {
-    ApiError::failed(format_args!("cannot {verb} {}: {error}", path.display()))
+    let failed = ApiError::failed(format_args!("cannot {verb} {}: {error}", path.display()));
+    match error.kind() {
+        io::ErrorKind::NotFound if verb == "write" => failed.advise("make the directory first, or name another"),
+        io::ErrorKind::NotFound => failed.advise("look for a slip in the name, and which directory this is"),
+        io::ErrorKind::PermissionDenied => failed.advise("see who may use that file (`ls -l`)"),
+        _ => failed,
+    }
 }
 
 #[cfg(test)]
@@ -164,6 +170,7 @@ mod tests {
         fs::write(&path, [0xff]).unwrap();
         assert!(read_secret(&path).unwrap_err().what.contains("not text"));
         assert!(matches!(source("chartmesh:abc"), Ok(PeerSource::Ticket(_))));
+        assert!(read(&dir.path().join("none")).unwrap_err().advice.unwrap().contains("slip"));
         assert!(source("no-such-file").unwrap_err().advice.unwrap().contains("chartmesh:"));
     }
 }

@@ -1,5 +1,7 @@
 //! Foreign text made fit for a terminal: names, titles and reasons come from other people's programs.
 
+use chartmesh_identity::LedgerId;
+
 /// Without control, bidirectional, zero-width and other unseen characters; white space of any kind is one blank.
 pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -41,6 +43,17 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
 /// The beginning of an id: enough to type, and to tell it from others.
 pub(crate) fn short(id: &impl std::fmt::Display) -> String {
     id.to_string().chars().take(12).collect()
+}
+
+/// A patient by name; by ledger id, where the name is not known.
+pub(crate) fn patient(name: Option<&str>, ledger: &LedgerId) -> String {
+    name.map_or_else(|| short(ledger), plain)
+}
+
+/// Whether these are not all the same patient's.
+pub(crate) fn several(ledgers: impl IntoIterator<Item = LedgerId>) -> bool {
+    let mut ledgers = ledgers.into_iter();
+    ledgers.next().is_some_and(|first| ledgers.any(|other| other != first))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ const GAP: usize = 2;
 pub(crate) struct Column {
     title: &'static str,
     right: bool,
+    shown: bool,
     /// May be cut to this width where the table is too wide; none is never cut.
     least: Option<usize>,
 }
@@ -21,17 +22,22 @@ pub(crate) struct Column {
 impl Column {
     /// Text that is never cut.
     pub(crate) const fn whole(title: &'static str) -> Self {
-        Self { title, right: false, least: None }
+        Self { title, right: false, shown: true, least: None }
     }
 
     /// Text that may be cut, but not to less than `least` columns.
     pub(crate) const fn cut(title: &'static str, least: usize) -> Self {
-        Self { title, right: false, least: Some(least) }
+        Self { title, right: false, shown: true, least: Some(least) }
     }
 
     /// A number.
     pub(crate) const fn number(title: &'static str) -> Self {
-        Self { title, right: true, least: None }
+        Self { title, right: true, shown: true, least: None }
+    }
+
+    /// Left out unless it is needed.
+    pub(crate) const fn only_if(self, shown: bool) -> Self {
+        Self { shown, ..self }
     }
 }
 
@@ -65,7 +71,11 @@ impl<const N: usize> Table<N> {
                 *width = cell.width().max(*width);
             }
         }
-        let room = WIDTH.saturating_sub(GAP * N.saturating_sub(1));
+        for (width, _) in widths.iter_mut().zip(&self.columns).filter(|(_, column)| !column.shown) {
+            *width = 0;
+        }
+        let shown = self.columns.iter().filter(|column| column.shown).count();
+        let room = WIDTH.saturating_sub(GAP * shown.saturating_sub(1));
         while widths.iter().sum::<usize>() > room {
             // The widest gives first, so that short texts stay whole.
             let slack = |index: &usize| self.columns[*index].least.is_some_and(|least| widths[*index] > least.max(self.columns[*index].title.width()));
@@ -79,7 +89,7 @@ impl<const N: usize> Table<N> {
 
     fn line(&self, row: &[String; N], widths: &[usize; N]) -> String {
         let mut line = String::new();
-        for ((cell, column), &width) in row.iter().zip(&self.columns).zip(widths) {
+        for ((cell, column), &width) in row.iter().zip(&self.columns).zip(widths).filter(|((_, column), _)| column.shown) {
             let cell = if column.least.is_some() { shorten(cell, width) } else { cell.clone() };
             let pad = " ".repeat(width.saturating_sub(cell.width()));
             if column.right {
@@ -157,6 +167,17 @@ mod tests {
         李医生           7  online
         Dr[2J Lee     1204
         ");
+    }
+
+    #[test]
+    fn a_column_that_is_not_needed_takes_no_room() {
+        let table = |shown| {
+            let mut table = Table::new([Column::whole("A"), Column::cut("PATIENT", 8).only_if(shown), Column::whole("B")]);
+            table.row(["1".into(), "x".repeat(200), "2".into()]);
+            table.render()
+        };
+        assert_eq!(table(false), "A  B\n1  2\n");
+        assert!(table(true).starts_with("A  PATIENT ") && table(true).lines().all(|line| line.width() <= WIDTH), "{}", table(true));
     }
 
     #[test]

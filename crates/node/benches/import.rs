@@ -34,7 +34,7 @@ fn main() {
             setup::init(&home, Kind::Patient, "Bench", None).expect("a home");
             let node = Node::open(&home, None).await.expect("a node");
             let start = Instant::now();
-            let answer = node.ask(Request::Import { paths: vec![file.clone()], patient: None }).await.expect("an import");
+            let answer = node.ask(Request::Import { paths: vec![file.clone().into()], patient: None }).await.expect("an import");
             spent += start.elapsed();
             assert!(matches!(answer, Response::Imported(_)));
             node.stop().await.expect("the end");

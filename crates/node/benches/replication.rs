@@ -51,7 +51,7 @@ async fn run() {
     let patient = Node::open(&make(Kind::Patient, "patient"), None).await.expect("a node");
     let custodian = Node::open(&make(Kind::Custodian, "custodian"), None).await.expect("a node");
     let loopback = Some("127.0.0.1:0".parse().expect("an address"));
-    patient.ask(Request::Import { paths: files, patient: None }).await.expect("an import");
+    patient.ask(Request::Import { paths: files.into_iter().map(Into::into).collect(), patient: None }).await.expect("an import");
     custodian.serve(loopback).await.expect("a network");
     let Response::Card(card) = custodian.ask(Request::Card).await.expect("a card") else { panic!("a card") };
     patient.ask(Request::PeerAdd { source: PeerSource::Ticket(card.ticket), alias: Some("custodian".into()) }).await.expect("a contact");

@@ -72,6 +72,21 @@ pub enum PeerSource {
     File(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
+/// A file or directory to import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportPath {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// What the user calls it: so it is named in what is said of it.
+    pub called: PathBuf,
+}
+
+impl From<PathBuf> for ImportPath {
+    fn from(path: PathBuf) -> Self {
+        Self { called: path.clone(), path }
+    }
+}
+
 /// The terms of a grant as they are typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TermsInput {
@@ -114,8 +129,8 @@ pub enum Request {
     },
     /// Import files and directories.
     Import {
-        /// Absolute paths.
-        paths: Vec<PathBuf>,
+        /// What to read.
+        paths: Vec<ImportPath>,
         /// For a provider: the patient (alias, name or ledger id) to publish for.
         patient: Option<String>,
     },
@@ -132,6 +147,8 @@ pub enum Request {
         reference: String,
         /// Which patient, if several are held.
         patient: Option<String>,
+        /// Which version: the one in this sealed document, named by its hash or the beginning of it; by default the one that counts today.
+        document: Option<String>,
         /// v3-ActReason code written into the receipt; by default the grant's first.
         purpose: Option<String>,
     },
@@ -254,12 +271,14 @@ pub enum Response {
     Status(StatusInfo),
     /// Where an export went.
     Exported(ExportInfo),
-    /// Bytes: a resource, a sealed document, a card, keys, a ledger, an invitation.
+    /// One resource.
+    Shown(ShownInfo),
+    /// Bytes: a sealed document, a card, keys, a ledger, an invitation.
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 impl Response {
-    /// What `--json` prints; none for bytes, which are written as they are.
+    /// What `--json` prints; none for resources and bytes, which are written as they are.
     pub fn to_json(&self) -> Option<serde_json::Value> {
         let value = match self {
             Self::Done(answer) => serde_json::to_value(answer),
@@ -277,7 +296,7 @@ impl Response {
             Self::Synced(answer) => serde_json::to_value(answer),
             Self::Status(answer) => serde_json::to_value(answer),
             Self::Exported(answer) => serde_json::to_value(answer),
-            Self::Bytes(_) => return None,
+            Self::Shown(_) | Self::Bytes(_) => return None,
         };
         value.ok()
     }
@@ -375,6 +394,9 @@ pub struct RecordInfo {
     pub id: Option<String>,
     /// The patient's ledger.
     pub patient: LedgerId,
+    /// What the patient is called, as far as it is known; left out on the patient's own node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient_name: Option<String>,
     /// Category.
     pub category: Option<String>,
     /// Sensitivity: the most restrictive that it has, which is where it is sealed.
@@ -399,6 +421,29 @@ pub struct RecordInfo {
     pub title: Option<String>,
     /// A newer version of the same resource is held.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
+}
+
+/// One resource as it came in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownInfo {
+    /// Its bytes.
+    #[serde(with = "serde_bytes")]
+    pub resource: Vec<u8>,
+    /// The other versions that could be shown under the same reference; none where the version was chosen by its document.
+    pub others: Vec<VersionInfo>,
+}
+
+/// One version of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionInfo {
+    /// Hash of the sealed document; of the first, where it is in parts.
+    pub document: BlobHash,
+    /// Name of whoever published it.
+    pub author: String,
+    /// When, by the author's clock.
+    pub published: String,
+    /// A newer version by somebody who may supersede it is held.
     pub superseded: bool,
 }
 
@@ -439,6 +484,9 @@ pub struct GrantInfo {
     pub grant: GrantId,
     /// The patient's ledger.
     pub patient: LedgerId,
+    /// What the patient is called, as far as it is known; left out on the patient's own node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient_name: Option<String>,
     /// Name of the grantee.
     pub peer: String,
     /// Its party key.
@@ -473,6 +521,9 @@ pub struct LogInfo {
     pub entry: String,
     /// The ledger.
     pub patient: LedgerId,
+    /// What the patient is called, as far as it is known; left out on the patient's own node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient_name: Option<String>,
     /// The lane, as far as it is known: `keyring`, `circle Dr Lee`, `catalog general/results`, or its id.
     pub lane: String,
     /// Who wrote it, as far as known.
@@ -511,6 +562,9 @@ pub struct AuditInfo {
     pub time: String,
     /// The patient's ledger.
     pub patient: LedgerId,
+    /// What the patient is called, as far as it is known; left out on the patient's own node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient_name: Option<String>,
     /// Who: the party.
     pub party: String,
     /// Who: the person or program at that party.

@@ -23,6 +23,7 @@ impl Node {
         self.with(|core| {
             let id = core.own_ledger()?;
             let peer = core.peers.find(peer)?;
+            peer.check_terms(&terms)?;
             let foreseen = core.foresee(&id, &terms, &peer.party(), now)?;
             let mut lines: BTreeMap<Compartment, PreviewLine> = BTreeMap::new();
             for one in foreseen.values() {
@@ -222,6 +223,7 @@ impl Core {
         Ok(GrantInfo {
             grant: *grant,
             patient: *id,
+            patient_name: self.other_patient(id),
             peer: open.party_name.clone(),
             party: open.party.to_string(),
             state: word.to_owned(),

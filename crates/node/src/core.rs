@@ -22,6 +22,20 @@ use crate::{
     view::View,
 };
 
+/// A ledger id that is typed has at least so many of its digits.
+const LEAST_ID: usize = 8;
+/// So many of its digits tell a ledger from others.
+const SHOWN_ID: usize = 12;
+
+/// `a patient`, `an organization`.
+pub(crate) fn with_article(kind: Kind) -> String {
+    let article = match kind {
+        Kind::Organization => "an",
+        Kind::Patient | Kind::Practitioner | Kind::Custodian => "a",
+    };
+    format!("{article} {kind}")
+}
+
 /// What this node is to a ledger, besides its own role in it: how it came to hold it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Membership {
@@ -228,7 +242,7 @@ impl Core {
     /// The patient's own ledger.
     pub(crate) fn own_ledger(&self) -> Result<LedgerId, ApiError> {
         self.keys.patient.as_ref().map(|patient| patient.ledger).ok_or_else(|| {
-            ApiError::refused(format_args!("this is the home of a {}, and only a patient decides about consent", self.keys.kind))
+            ApiError::refused(format_args!("this is the home of {}, and only a patient decides about consent", with_article(self.keys.kind)))
                 .advise("use the patient's home with --home")
         })
     }
@@ -238,10 +252,15 @@ impl Core {
         self.keys.patient.as_ref().is_some_and(|patient| patient.ledger == *id)
     }
 
-    /// The name of the patient of a ledger, as far as it is known.
+    /// The name of the patient of a ledger; its id, as long as that is not known.
     pub(crate) fn patient_name(&self, id: &LedgerId) -> String {
+        if self.is_owner(id) { self.keys.name.clone() } else { self.other_patient(id).unwrap_or_else(|| id.short()) }
+    }
+
+    /// The name of the patient of a ledger, as far as it is known; none for the patient whose node this is.
+    pub(crate) fn other_patient(&self, id: &LedgerId) -> Option<String> {
         if self.is_owner(id) {
-            return self.keys.name.clone();
+            return None;
         }
         let devices = self.replica.ledgers.get(id).into_iter().flat_map(|ledger| &ledger.charter().devices);
         let known = devices.filter_map(|device| self.peers.get(&device.party)).map(|peer| peer.name().to_owned()).next();
@@ -249,7 +268,7 @@ impl Core {
             let cards = self.memberships.get(id)?.nodes.iter().filter_map(|card| card.clone().verify().ok());
             cards.filter(|card| card.profile.kind == Kind::Patient).map(|card| card.profile.name.clone()).next()
         };
-        known.or_else(invited).unwrap_or_else(|| id.short())
+        known.or_else(invited)
     }
 
     /// The ledger that a user means by alias, name or id of a patient; without a word the only one.
@@ -274,18 +293,27 @@ impl Core {
             };
         };
         let aliased = self.peers.find(word).ok().map(chartmesh_party);
+        let begins = |id: &LedgerId| word.len() >= LEAST_ID && id.to_string().starts_with(&word.to_lowercase());
         let matches = |id: &&LedgerId| {
             let devices = &self.replica.ledgers[*id].charter().devices;
-            id.to_string() == word || self.patient_name(id) == word || devices.iter().any(|device| Some(device.party) == aliased)
+            begins(id) || self.patient_name(id) == word || devices.iter().any(|device| Some(device.party) == aliased)
         };
-        let found: Vec<&LedgerId> = self.replica.ledgers.keys().filter(matches).collect();
+        let mut found: Vec<&LedgerId> = self.replica.ledgers.keys().filter(matches).collect();
+        // Somebody else's name may look like an id.
+        if let Some(exact) = found.iter().position(|id| id.to_string() == word) {
+            found = vec![found[exact]];
+        }
         match found.as_slice() {
             [one] => Ok(**one),
             [] => {
                 Err(ApiError::failed(format_args!("no patient {word:?} is held here"))
                     .advise("`chartmesh status` shows what is held; ask the patient for a grant"))
             }
-            _ => Err(ApiError::usage(format_args!("several patients are called {word:?}")).advise("name one by its ledger id")),
+            many => {
+                let ids: Vec<String> = many.iter().map(|id| id.to_string().chars().take(SHOWN_ID).collect()).collect();
+                Err(ApiError::usage(format_args!("several patients are called {word:?}: {}", ids.join(", ")))
+                    .advise("name one by its ledger id; these beginnings will do"))
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Consent as a patient gives and ends it, and the only places where a key is handed to anybody: each uses up a [`Permit`].
 
 use chartmesh_consent::{Permit, PermitScope, Terms};
-use chartmesh_identity::{AccessId, EntryHash, GrantId, Kind, LaneId, LedgerId, PartyKey, to_canonical};
+use chartmesh_identity::{AccessId, EntryHash, GrantId, LaneId, LedgerId, PartyKey, to_canonical};
 use chartmesh_ledger::{AccessKey, Action, Custodian, DEFAULT_MAX_AGE, FileKey as SharedKey, GrantBody, LaneKey, Seed, SharedFile};
 use chartmesh_records::Compartment;
 use chartmesh_sealing::{FileKey, Identity};
@@ -89,18 +89,10 @@ impl Core {
     fn grant(&mut self, peer: &str, terms: &Terms) -> Result<(LedgerId, GrantId), ApiError> {
         let id = self.own_ledger()?;
         let peer = self.peers.find(peer)?;
-        if peer.rival.is_some() {
-            return Err(ApiError::refused(format_args!("the card of {} has changed since it was added", peer.name()))
-                .advise("ask them whether they changed it; then `chartmesh peer remove` and `peer add` again"));
-        }
-        let (party, name, card_hash, kind) = (peer.party(), peer.name().to_owned(), peer.card.profile.hash(), peer.card.profile.kind);
+        peer.check_terms(terms)?;
+        let (party, name, card_hash) = (peer.party(), peer.name().to_owned(), peer.card.profile.hash());
         let endpoint = peer.card.contact.endpoints.first().copied();
         let card = peer.card.as_bytes().to_vec();
-        if terms.custodian && kind != Kind::Custodian {
-            return Err(
-                ApiError::usage(format_args!("{name} is a {kind}, not a custodian")).advise("--custodian is for nodes made with `chartmesh init custodian`")
-            );
-        }
         if terms.write {
             self.ensure_catalogs(&id, open_to_writers())?;
         }

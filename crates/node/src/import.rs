@@ -1,9 +1,6 @@
 //! Import: files become documents of the patient's ledger. A patient imports its own; a provider publishes for a patient who let it write.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_identity::LedgerId;
 use chartmesh_ledger::Use;
@@ -12,8 +9,8 @@ use chartmesh_vault::Table;
 use zeroize::Zeroizing;
 
 use crate::{
-    api::{ApiError, ImportInfo, RefusedInfo},
-    core::Core,
+    api::{ApiError, ImportInfo, ImportPath, RefusedInfo},
+    core::{Core, with_article},
     node::Node,
     parts,
     publish::{Outgoing, Place, publish},
@@ -26,11 +23,11 @@ const MAX_NESTING: usize = 32;
 
 impl Node {
     /// Imports files and directories.
-    pub(crate) async fn import(&self, paths: Vec<PathBuf>, patient: Option<&str>) -> Result<ImportInfo, ApiError> {
+    pub(crate) async fn import(&self, paths: Vec<ImportPath>, patient: Option<&str>) -> Result<ImportInfo, ApiError> {
         let id = self.with(|core| -> Result<_, ApiError> {
             core.check()?;
             if core.keys.patient.is_none() && patient.is_none() {
-                return Err(ApiError::usage(format_args!("a {} publishes for a patient", core.keys.kind)).advise("name the patient with --for"));
+                return Err(ApiError::usage(format_args!("{} publishes for a patient", with_article(core.keys.kind))).advise("name the patient with --for"));
             }
             core.find_patient(patient)
         })?;
@@ -210,46 +207,55 @@ impl Core {
 }
 
 /// Files to read, in the order of their names. Directories are walked for `.json` and `.ndjson`.
-fn collect(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ApiError> {
+fn collect(paths: &[ImportPath]) -> Result<Vec<ImportPath>, ApiError> {
     let mut files = Vec::new();
     for path in paths {
-        walk(path, 0, true, &mut files)?;
+        walk(path.clone(), 0, &mut files)?;
     }
     if files.is_empty() {
-        return Err(ApiError::failed("there is no .json or .ndjson file to import"));
+        let called: Vec<String> = paths.iter().map(|path| path.called.display().to_string()).collect();
+        return Err(ApiError::failed(format_args!("there is no .json or .ndjson file to import in {}", called.join(", ")))
+            .advise("a file of another name is read if it is named itself"));
     }
     Ok(files)
 }
 
-fn walk(path: &Path, depth: usize, named: bool, files: &mut Vec<PathBuf>) -> Result<(), ApiError> {
-    let wrong = |error: std::io::Error| ApiError::failed(format_args!("{}: {error}", path.display()));
-    let kind = std::fs::metadata(path).map_err(wrong)?;
+fn walk(at: ImportPath, depth: usize, files: &mut Vec<ImportPath>) -> Result<(), ApiError> {
+    let wrong = |error: std::io::Error| unreadable(&at, &error);
+    let kind = std::fs::metadata(&at.path).map_err(wrong)?;
     if kind.is_dir() {
         if depth == MAX_NESTING {
-            return Err(ApiError::failed(format_args!("{}: nested too deeply", path.display())));
+            return Err(ApiError::failed(format_args!("{}: nested too deeply", at.called.display())));
         }
-        let mut inside = std::fs::read_dir(path).map_err(wrong)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        let mut inside =
+            std::fs::read_dir(&at.path).map_err(wrong)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         inside.sort();
-        return inside.iter().try_for_each(|path| walk(path, depth + 1, false, files));
+        return inside.iter().try_for_each(|name| walk(ImportPath { path: at.path.join(name), called: at.called.join(name) }, depth + 1, files));
     }
-    let fhir = path.extension().is_some_and(|extension| extension == "json" || extension == "ndjson" || extension == "jsonl");
-    if named || fhir {
-        files.push(path.to_owned());
+    let fhir = at.path.extension().is_some_and(|extension| extension == "json" || extension == "ndjson" || extension == "jsonl");
+    // What was named itself is read whatever it is called.
+    if depth == 0 || fhir {
+        files.push(at);
     }
     Ok(())
 }
 
+fn unreadable(at: &ImportPath, error: &std::io::Error) -> ApiError {
+    let failed = ApiError::failed(format_args!("cannot read {}: {error}", at.called.display()));
+    if error.kind() == std::io::ErrorKind::NotFound { failed.advise("look for a slip in the name, and which directory this is") } else { failed }
+}
+
 /// Reads the files one after the other; what cannot be read ends the import before anything of it is written.
-fn read(files: Vec<PathBuf>) -> Result<Import, ApiError> {
+fn read(files: Vec<ImportPath>) -> Result<Import, ApiError> {
     let mut failed = None;
-    let inputs = files.into_iter().map_while(|path| match std::fs::read(&path) {
+    let inputs = files.into_iter().map_while(|at| match std::fs::read(&at.path) {
         Ok(bytes) => {
-            let name = path.file_name().map_or_else(|| "input".to_owned(), |name| name.to_string_lossy().into_owned());
-            let lines = path.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl");
+            let name = at.called.to_string_lossy().into_owned();
+            let lines = at.path.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl");
             Some(if lines { Input::lines(name, bytes) } else { Input::new(name, bytes) })
         }
         Err(error) => {
-            failed = Some(ApiError::failed(format_args!("{}: {error}", path.display())));
+            failed = Some(unreadable(&at, &error));
             None
         }
     });

@@ -61,7 +61,17 @@ pub(crate) async fn open_vault(home: &Home, passphrase: Option<&Zeroizing<String
         match Vault::open(home.path(), unlock) {
             Err(VaultError::InUse(_)) if Instant::now() < deadline => tokio::time::sleep(LOCK_PAUSE).await,
             Err(error @ VaultError::InUse(_)) => return Err(ApiError::failed(error).advise("wait until the other command has ended, or stop it")),
-            opened => return opened.map_err(|error| ApiError::failed(format_args!("{}: {error}", home.path().display()))),
+            opened => {
+                return opened.map_err(|error| {
+                    let advice = match &error {
+                        VaultError::WrongPassphrase => Some("type it again, or look into the file that --passphrase-file names: its first line counts"),
+                        VaultError::PassphraseNeeded => Some("--passphrase-file FILE; at a terminal it is asked for"),
+                        _ => None,
+                    };
+                    let failed = ApiError::failed(format_args!("{}: {error}", home.path().display()));
+                    advice.into_iter().fold(failed, ApiError::advise)
+                });
+            }
         }
     }
 }
@@ -111,8 +121,8 @@ impl Node {
             Request::PeerRemove { alias } => self.peer_remove(&alias).map(Response::Peer),
             Request::Import { paths, patient } => self.import(paths, patient.as_deref()).await.map(Response::Imported),
             Request::RecordsList { patient, resource_type } => self.records_list(patient.as_deref(), resource_type.as_deref()).await.map(Response::Records),
-            Request::RecordsShow { reference, patient, purpose } => {
-                self.records_show(&reference, patient.as_deref(), purpose.as_deref()).await.map(Response::Bytes)
+            Request::RecordsShow { reference, patient, document, purpose } => {
+                self.records_show(&reference, patient.as_deref(), document.as_deref(), purpose.as_deref()).await.map(Response::Shown)
             }
             Request::RecordsExport { directory, patient, purpose } => {
                 self.records_export(&directory, patient.as_deref(), purpose.as_deref()).await.map(Response::Exported)

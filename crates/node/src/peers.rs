@@ -2,11 +2,16 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use chartmesh_identity::{Card, PartyKey, Signed, Verified, from_canonical, to_canonical};
+use chartmesh_consent::Terms;
+use chartmesh_identity::{Card, Kind, PartyKey, Signed, Verified, from_canonical, to_canonical};
 use chartmesh_vault::{Batch, Table, Vault};
 use serde::{Deserialize, Serialize};
 
-use crate::{api::ApiError, api::PeerInfo, net::Route};
+use crate::{
+    api::{ApiError, PeerInfo},
+    core::with_article,
+    net::Route,
+};
 
 /// A contact as it is stored.
 #[derive(Serialize, Deserialize)]
@@ -38,6 +43,23 @@ impl Peer {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.card.profile.name
+    }
+
+    /// Whether it may be granted such terms at all.
+    pub(crate) fn check_terms(&self, terms: &Terms) -> Result<(), ApiError> {
+        let (name, kind) = (self.name(), self.card.profile.kind);
+        if self.rival.is_some() {
+            return Err(ApiError::refused(format_args!("the card of {name} has changed since it was added"))
+                .advise("ask them whether they changed it; then `chartmesh peer remove` and `peer add` again"));
+        }
+        if terms.custodian && kind != Kind::Custodian {
+            return Err(ApiError::usage(format_args!("{name} is {}, not a custodian", with_article(kind)))
+                .advise("--custodian is for nodes made with `chartmesh init custodian`"));
+        }
+        if terms.custodian && self.card.contact.endpoints.is_empty() {
+            return Err(ApiError::failed(format_args!("the card of {name} lists no endpoint")));
+        }
+        Ok(())
     }
 
     /// What the API says of it.

@@ -12,7 +12,7 @@ use chartmesh_records::{Coding, Compartment, ResourceFacts, ResourceKey, Typed, 
 use chartmesh_sealing::{Expected, FileKey, Identity, Key, OpenedDocument, open_document};
 
 use crate::{
-    api::{ApiError, ExportInfo, RecordInfo},
+    api::{ApiError, ExportInfo, RecordInfo, ShownInfo, VersionInfo},
     core::Core,
     node::Node,
     time,
@@ -32,6 +32,8 @@ pub(crate) struct Held<'a> {
     pub(crate) in_parts: bool,
     pub(crate) author: AuthorKey,
     pub(crate) author_name: &'a str,
+    /// Unix seconds, by the author's clock.
+    pub(crate) time: i64,
     pub(crate) state: State,
     /// A newer version by somebody who may supersede it is held.
     pub(crate) superseded: bool,
@@ -43,6 +45,16 @@ impl Held<'_> {
     /// What makes it the same as another copy.
     pub(crate) fn version(&self) -> Version {
         Version { author: self.author, key: self.facts.key(), hash: self.facts.hash }
+    }
+
+    /// What the API says of it as one of several versions.
+    fn info(&self) -> Option<VersionInfo> {
+        Some(VersionInfo {
+            document: self.places.first()?.1,
+            author: self.author_name.to_owned(),
+            published: time::instant(self.time),
+            superseded: self.superseded,
+        })
     }
 }
 
@@ -138,6 +150,7 @@ impl Core {
                     in_parts: whole.is_in_parts(),
                     author: document.manifest.author,
                     author_name: &document.manifest.author_name,
+                    time: document.manifest.time,
                     state,
                     superseded: false,
                     filed: inbox.is_none() || document.lane != inbox,
@@ -197,6 +210,7 @@ impl Core {
 
     fn list(&self, id: &LedgerId, resource_type: Option<&str>) -> Result<Vec<RecordInfo>, ApiError> {
         let (ledger, view) = self.open(id)?;
+        let patient_name = self.other_patient(id);
         let mut records: Vec<RecordInfo> = self
             .resources(id)?
             .into_iter()
@@ -206,6 +220,7 @@ impl Core {
                     resource_type: Some(held.facts.resource_type.clone()),
                     id: Some(held.facts.id.clone()),
                     patient: *id,
+                    patient_name: patient_name.clone(),
                     category: Some(held.facts.category.to_string()),
                     sensitivity: Some(held.facts.sensitivity().to_string()),
                     sensitivities: held.facts.sensitivities.iter().map(ToString::to_string).collect(),
@@ -229,6 +244,7 @@ impl Core {
                         resource_type: None,
                         id: None,
                         patient: *id,
+                        patient_name: patient_name.clone(),
                         category: None,
                         sensitivity: None,
                         sensitivities: Vec::new(),
@@ -318,42 +334,68 @@ impl Node {
         })
     }
 
-    /// One resource, byte for byte as it came in.
-    pub(crate) async fn records_show(&self, reference: &str, patient: Option<&str>, purpose: Option<&str>) -> Result<Vec<u8>, ApiError> {
+    /// One resource, byte for byte as it came in, and what else could be shown in its place.
+    pub(crate) async fn records_show(
+        &self,
+        reference: &str,
+        patient: Option<&str>,
+        document: Option<&str>,
+        purpose: Option<&str>,
+    ) -> Result<ShownInfo, ApiError> {
+        let document = document.map(str::to_lowercase);
         let (resource_type, resource_id) = reference
             .split_once('/')
             .ok_or_else(|| ApiError::usage(format_args!("{reference:?} is not TYPE/ID")).advise("`chartmesh records list` shows what is held"))?;
-        let (id, source, facts) = self.with(|core| {
-            let ids: Vec<LedgerId> = match patient {
-                Some(_) => vec![core.find_patient(patient)?],
-                None => core.replica.ledgers.keys().copied().collect(),
-            };
-            let mut found = Vec::new();
-            for id in ids {
-                let matching = core.resources(&id)?.into_iter().filter(|held| held.facts.resource_type == resource_type && held.facts.id == resource_id);
-                found.extend(matching.map(|held| (held.superseded, held.state, id, Source::of(&held), held.facts.clone())));
-            }
-            found.sort_by_key(|(superseded, state, ..)| (*state, *superseded));
-            let mut holders: Vec<LedgerId> = found.iter().map(|(_, _, id, ..)| *id).collect();
-            holders.dedup();
-            if holders.len() > 1 && patient.is_none() {
-                return Err(ApiError::usage(format_args!("several patients have a {reference}")).advise("name one with --patient"));
-            }
-            let Some((_, state, id, source, facts)) = found.into_iter().next() else {
-                return Err(ApiError::failed(format_args!("no {reference} is held here, or it is not for this node to know"))
-                    .advise("`chartmesh records list` shows what is held"));
-            };
-            match state {
-                State::Readable => {}
-                State::Locked => {
-                    return Err(ApiError::failed(format_args!("{reference} is known here, but it has not arrived in full")).advise("run `chartmesh sync`"));
+        let (id, source, facts, others) =
+            self.with(|core| {
+                let ids: Vec<LedgerId> = match patient {
+                    Some(_) => vec![core.find_patient(patient)?],
+                    None => core.replica.ledgers.keys().copied().collect(),
+                };
+                let mut found = Vec::new();
+                for id in ids {
+                    let matching = core.resources(&id)?.into_iter().filter(|held| held.facts.resource_type == resource_type && held.facts.id == resource_id);
+                    found.extend(matching.map(|held| (id, held)));
                 }
-                State::Quarantined => {
-                    return Err(ApiError::refused(format_args!("{reference} is quarantined: it was published without the patient's authority")));
+                if let Some(beginning) = document.as_deref().filter(|_| !found.is_empty()) {
+                    found.retain(|(_, held)| held.places.iter().any(|(_, blob)| blob.to_string().starts_with(beginning)));
+                    let meant: BTreeSet<_> = found.iter().map(|(_, held)| &held.places).collect();
+                    match meant.len() {
+                        0 => {
+                            return Err(ApiError::failed(format_args!("no {reference} is in a document {beginning:?}"))
+                                .advise("`chartmesh records list --json` shows which documents it is in"));
+                        }
+                        1 => {}
+                        _ => {
+                            return Err(
+                                ApiError::usage(format_args!("several documents with {reference} begin with {beginning:?}")).advise("give more of its hash")
+                            );
+                        }
+                    }
                 }
-            }
-            Ok((id, source, facts))
-        })?;
+                found.sort_by_key(|(_, held)| (held.state, held.superseded));
+                let holders: BTreeSet<LedgerId> = found.iter().map(|(id, _)| *id).collect();
+                if holders.len() > 1 {
+                    return Err(ApiError::usage(format_args!("several patients have a {reference}")).advise("name one with --patient"));
+                }
+                let mut found = found.into_iter();
+                let Some((id, held)) = found.next() else {
+                    return Err(ApiError::failed(format_args!("no {reference} is held here, or it is not for this node to know"))
+                        .advise("`chartmesh records list` shows what is held"));
+                };
+                match held.state {
+                    State::Readable => {}
+                    State::Locked => {
+                        return Err(ApiError::failed(format_args!("{reference} is known here, but it has not arrived in full")).advise("run `chartmesh sync`"));
+                    }
+                    State::Quarantined => {
+                        return Err(ApiError::refused(format_args!("{reference} is quarantined: it was published without the patient's authority")));
+                    }
+                }
+                let others = found.filter(|(_, other)| document.is_none() && other.state == State::Readable);
+                let others: Vec<VersionInfo> = others.filter_map(|(_, other)| other.info()).collect();
+                Ok((id, Source::of(&held), held.facts.clone(), others))
+            })?;
         let resource = match source {
             Source::Parts(parts) => std::mem::take(&mut *self.join(&id, &parts, &facts).await?.bytes),
             Source::Bundle(publish, blob, index) => {
@@ -365,7 +407,7 @@ impl Node {
         };
         // The receipt is on disk before anybody sees a byte.
         self.with(|core| core.receipt(&id, vec![reference.to_owned()], &[&facts], purpose))?;
-        Ok(resource)
+        Ok(ShownInfo { resource, others })
     }
 
     /// Writes everything readable as FHIR Bundles into an empty directory.

@@ -69,6 +69,7 @@ impl Node {
         self.with(|core| {
             let mut audit = Vec::new();
             for id in core.chosen(patient)? {
+                let patient_name = core.other_patient(&id);
                 let (ledger, view) = core.open(&id)?;
                 for lane in ledger.lanes() {
                     for receipt in &ledger.lane(lane).receipts {
@@ -78,6 +79,7 @@ impl Node {
                         audit.push(AuditInfo {
                             time: time::instant(body.time),
                             patient: id,
+                            patient_name: patient_name.clone(),
                             party: core.party_name(&id, &receipt.party),
                             who: body.who.clone(),
                             what: body.what.clone(),
@@ -105,6 +107,7 @@ impl Core {
 
     fn log(&self, id: &LedgerId) -> Result<Vec<LogInfo>, ApiError> {
         let (ledger, view) = self.open(id)?;
+        let patient_name = self.other_patient(id);
         let mut log = Vec::new();
         for lane in ledger.lanes() {
             let name = match view.lanes.get(lane) {
@@ -118,6 +121,7 @@ impl Core {
             log.extend(ledger.entries(lane).map(|entry| LogInfo {
                 entry: entry.hash().to_string(),
                 patient: *id,
+                patient_name: patient_name.clone(),
                 lane: name.clone(),
                 author: self.author_name(id, &entry.author(), &entry.party()),
                 seq: entry.header.seq,

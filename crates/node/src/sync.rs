@@ -26,6 +26,9 @@ impl Node {
         let (card, pinned) = match source {
             PeerSource::Ticket(text) => {
                 let ticket: Ticket = text.parse().map_err(|error| ApiError::usage(format_args!("{error}")).advise("`chartmesh card` prints a ticket"))?;
+                if self.with(|core| ticket.endpoint == core.keys.endpoint_key()) {
+                    return Err(ApiError::usage("that is this node's own ticket").advise("give it to the others, and add the tickets that they give you"));
+                }
                 (self.fetch_card(&ticket).await?, Some(ticket.card))
             }
             PeerSource::File(bytes) if bytes.starts_with(AGE) => return self.add_invitation(&bytes, alias.as_deref()),

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::{
     context::Context,
     failure::{Failure, Outcome},
-    plain::{count, minute},
+    plain::{count, minute, patient, several},
     table::{Column, Table},
 };
 
@@ -31,8 +31,10 @@ fn table(audit: &[AuditInfo]) -> String {
     if audit.is_empty() {
         return "Nobody has opened a record so far, as far as this node has heard.\n".to_owned();
     }
+    let several = several(audit.iter().map(|access| access.patient));
     let mut table = Table::new([
         Column::whole("TIME (UTC)"),
+        Column::cut("PATIENT", 12).only_if(several),
         Column::cut("WHO", 14),
         Column::cut("AT", 14),
         Column::whole("WHAT"),
@@ -51,6 +53,7 @@ fn table(audit: &[AuditInfo]) -> String {
         };
         table.row([
             minute(&access.time),
+            patient(access.patient_name.as_deref(), &access.patient),
             access.who.clone(),
             access.party.clone(),
             what,
@@ -74,6 +77,7 @@ mod tests {
         let access = |what: &[&str], after_withdrawal| AuditInfo {
             time: "2026-03-02T09:41:07Z".into(),
             patient: LedgerId::new([1; 32]),
+            patient_name: None,
             party: "Harbour Clinic".into(),
             who: "Dr Lee".into(),
             what: what.iter().map(|what| (*what).to_owned()).collect(),
@@ -89,6 +93,12 @@ mod tests {
         2026-03-02 09:41  Dr Lee  Harbour Clinic  3 records            treatment  told after withdrawal
 
         1 access after consent was withdrawn.
+        ");
+        let other = AuditInfo { patient: LedgerId::new([9; 32]), patient_name: Some("Maria Alvarez".into()), ..access(&["Observation/hba1c-1"], false) };
+        insta::assert_snapshot!(table(&[access(&["Observation/hba1c-1"], false), other]), @r"
+        TIME (UTC)        PATIENT        WHO     AT              WHAT                 FOR
+        2026-03-02 09:41  010101010101   Dr Lee  Harbour Clinic  Observation/hba1c-1  treatment
+        2026-03-02 09:41  Maria Alvarez  Dr Lee  Harbour Clinic  Observation/hba1c-1  treatment
         ");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use chartmesh_node::api::{ImportInfo, Request};
+use chartmesh_node::api::{ApiError, ImportInfo, ImportPath, Request};
 use clap::Args;
 
 use crate::{
@@ -29,7 +29,7 @@ pub(crate) struct Import {
 
 impl Import {
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        let paths = self.paths.iter().map(|path| files::full(path)).collect::<Result<_, _>>()?;
+        let paths = self.paths.iter().map(|path| Ok(ImportPath { path: files::full(path)?, called: path.clone() })).collect::<Result<_, ApiError>>()?;
         context.output.progress("reading, sealing, publishing ...");
         let info: ImportInfo = context.ask(Request::Import { paths, patient: self.patient.clone() }).await?;
         context.output.answer(&info, render)?;
@@ -57,8 +57,12 @@ fn render(info: &ImportInfo) -> String {
     }
     if info.marked > 0 {
         text.push_str(&format!(
-            "\n{} kept as sent and marked: not all of what they say is understood here.\n",
-            count(info.marked, "resource is", "resources are")
+            "\n{} is understood here.\n",
+            count(
+                info.marked,
+                "resource is kept as sent and marked: not all of what it says",
+                "resources are kept as sent and marked: not all of what they say"
+            )
         ));
     }
     if !info.refused.is_empty() {
@@ -97,7 +101,7 @@ mod tests {
         general/results             40
         mental-health/notes         17
 
-        1 resource is kept as sent and marked: not all of what they say is understood here.
+        1 resource is kept as sent and marked: not all of what it says is understood here.
 
         Not imported:
           - b.json, entry 3: duplicate key

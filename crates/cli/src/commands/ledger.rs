@@ -9,7 +9,7 @@ use crate::{
     context::Context,
     failure::{Failure, Outcome},
     files::{self, Readers},
-    plain::{count, minute},
+    plain::{count, minute, patient, several},
     table::{Column, Table, bullets},
 };
 
@@ -67,8 +67,10 @@ fn table(log: &[LogInfo]) -> String {
     if log.is_empty() {
         return "No entries.\n".to_owned();
     }
+    let several = several(log.iter().map(|entry| entry.patient));
     let mut table = Table::new([
         Column::whole("TIME (UTC)"),
+        Column::cut("PATIENT", 12).only_if(several),
         Column::cut("LANE", 14),
         Column::cut("BY", 12),
         Column::number("NO"),
@@ -76,7 +78,15 @@ fn table(log: &[LogInfo]) -> String {
         Column::cut("VERDICT", 8),
     ]);
     for entry in log {
-        table.row([minute(&entry.time), entry.lane.clone(), entry.author.clone(), entry.seq.to_string(), entry.action.clone(), entry.verdict.clone()]);
+        table.row([
+            minute(&entry.time),
+            patient(entry.patient_name.as_deref(), &entry.patient),
+            entry.lane.clone(),
+            entry.author.clone(),
+            entry.seq.to_string(),
+            entry.action.clone(),
+            entry.verdict.clone(),
+        ]);
     }
     table.render()
 }
@@ -108,6 +118,7 @@ mod tests {
         let entry = |lane: &str, action: &str, verdict: &str| LogInfo {
             entry: "00".into(),
             patient: LedgerId::new([1; 32]),
+            patient_name: None,
             lane: lane.into(),
             author: "Maria Alvarez".into(),
             seq: 12,
@@ -123,6 +134,12 @@ mod tests {
         TIME (UTC)        LANE                  BY             NO  ACTION               VERDICT
         2026-03-02 09:41  circle Dr Lee         Maria Alvarez  12  grant 0a1b2c3d       stands
         2026-03-02 09:41  catalog mental-heal…  Maria Alvarez  12  publish 3 documents  void: after the fen…
+        ");
+        let other = LogInfo { patient: LedgerId::new([9; 32]), patient_name: Some("Rui Costa".into()), ..entry("keyring", "stores keys", "stands") };
+        insta::assert_snapshot!(table(&[entry("keyring", "stores keys", "stands"), other]), @r"
+        TIME (UTC)        PATIENT       LANE     BY             NO  ACTION       VERDICT
+        2026-03-02 09:41  010101010101  keyring  Maria Alvarez  12  stores keys  stands
+        2026-03-02 09:41  Rui Costa     keyring  Maria Alvarez  12  stores keys  stands
         ");
     }
 

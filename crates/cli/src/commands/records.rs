@@ -3,16 +3,19 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use chartmesh_identity::LedgerId;
-use chartmesh_node::api::{ExportInfo, RecordInfo, Request};
+use chartmesh_node::api::{ExportInfo, RecordInfo, Request, ShownInfo, VersionInfo};
 use clap::Subcommand;
 
 use crate::{
     context::Context,
     failure::{Failure, Outcome},
     files::{self, Readers},
-    plain::{count, short},
+    plain::{count, minute, plain, short},
     table::{Column, Table},
 };
+
+/// So many versions of a record are named.
+const MOST_VERSIONS: usize = 8;
 
 /// Health records: what this node holds and may open
 #[derive(Debug, Subcommand)]
@@ -34,6 +37,9 @@ pub(crate) enum Records {
         /// Whose: alias, name or ledger id
         #[arg(long)]
         patient: Option<String>,
+        /// Which version, if several are held: the one in this sealed document, by its hash or the beginning of it
+        #[arg(long, value_name = "HASH")]
+        document: Option<String>,
         /// What for (HL7 v3-ActReason code); the patient sees it [default: the first that the consent names]
         #[arg(long, value_name = "CODE")]
         purpose: Option<String>,
@@ -66,10 +72,14 @@ impl Records {
                 let records: Vec<RecordInfo> = context.ask(Request::RecordsList { patient: patient.clone(), resource_type: resource_type.clone() }).await?;
                 context.output.answer(&records, |records| list(records))?;
             }
-            Self::Show { reference, patient, purpose } => {
-                let request = Request::RecordsShow { reference: reference.clone(), patient: patient.clone(), purpose: purpose.clone() };
-                let bytes: Vec<u8> = context.ask(request).await?;
-                context.output.resource(&bytes)?;
+            Self::Show { reference, patient, document, purpose } => {
+                let (reference, document) = (reference.clone(), document.clone());
+                let request = Request::RecordsShow { reference: reference.clone(), patient: patient.clone(), document, purpose: purpose.clone() };
+                let shown: ShownInfo = context.ask(request).await?;
+                context.output.resource(&shown.resource)?;
+                if !shown.others.is_empty() {
+                    context.output.complain(&others(&reference, &shown.others));
+                }
             }
             Self::Export { directory, patient, purpose } => {
                 let request = Request::RecordsExport { directory: files::full(directory)?, patient: patient.clone(), purpose: purpose.clone() };
@@ -83,6 +93,19 @@ impl Records {
         }
         Ok(Outcome::Done)
     }
+}
+
+/// That there is more under this reference than what was shown.
+fn others(reference: &str, others: &[VersionInfo]) -> String {
+    let number = count(others.len() as u64, "other version", "other versions");
+    let (are, one) = if others.len() == 1 { ("is", "it") } else { ("are", "one") };
+    let named = others.iter().take(MOST_VERSIONS).map(|other| {
+        let older = if other.superseded { " (older)" } else { "" };
+        format!("{} by {}, {}{older}", short(&other.document), plain(&other.author), minute(&other.published))
+    });
+    let more = others.len().saturating_sub(MOST_VERSIONS);
+    let more = if more > 0 { format!("; and {more} more (`chartmesh records list --json`)") } else { String::new() };
+    format!("{number} of {} {are} held; name {one} with --document: {}{more}", plain(reference), named.collect::<Vec<_>>().join("; "))
 }
 
 fn exported(info: &ExportInfo) -> String {
@@ -99,7 +122,11 @@ fn list(records: &[RecordInfo]) -> String {
     }
     let several = patients.len() > 1;
     let parts = patients.iter().map(|(patient, records)| {
-        let heading = if several { format!("Patient {}\n", short(patient)) } else { String::new() };
+        let heading = match records.first().and_then(|record| record.patient_name.as_deref()) {
+            _ if !several => String::new(),
+            Some(name) => format!("{} ({})\n", plain(name), short(patient)),
+            None => format!("Patient {}\n", short(patient)),
+        };
         format!("{heading}{}", of_one(records))
     });
     parts.collect::<Vec<_>>().join("\n")
@@ -115,12 +142,18 @@ fn of_one(records: &[&RecordInfo]) -> String {
         };
         compartments.entry(compartment).or_default().push(record);
     }
+    let mut versions: BTreeMap<String, u64> = BTreeMap::new();
+    for record in records {
+        *versions.entry(name(record)).or_default() += 1;
+    }
     let mut text = String::new();
     for (compartment, records) in &compartments {
         text.push_str(&format!("{}\n", if compartment == "~" { "not known to this node" } else { compartment }));
         let mut table = Table::new([Column::whole("DATE"), Column::whole("RECORD"), Column::cut("WHAT", 20)]);
         for record in records {
-            table.row([day(record), name(record), what(record)]);
+            let reference = name(record);
+            let shared = versions.get(&reference).is_some_and(|number| *number > 1);
+            table.row([day(record), reference, what(record, shared)]);
         }
         text.push_str(&table.render());
         text.push('\n');
@@ -145,8 +178,10 @@ fn name(record: &RecordInfo) -> String {
     }
 }
 
-fn what(record: &RecordInfo) -> String {
-    let mut marks = Vec::new();
+/// What is to be said of a record; with its author, if others go by the same reference.
+fn what(record: &RecordInfo, shared: bool) -> String {
+    let by = record.author.as_ref().filter(|_| shared).map(|author| format!("by {author}"));
+    let mut marks: Vec<&str> = by.as_deref().into_iter().collect();
     match record.state.as_str() {
         "readable" => {}
         other => marks.push(other),
@@ -174,6 +209,7 @@ mod tests {
             resource_type: title.map(|_| "DiagnosticReport".into()),
             id: title.map(|_| "0b6c2b3a-4e0f-4a7e-9a0e-1f2d3c4b5a69".into()),
             patient: LedgerId::new([patient; 32]),
+            patient_name: (patient == 2).then(|| "Maria \u{202e}Alvarez".into()),
             category: title.map(|_| "results".into()),
             sensitivity: title.map(|_| "sexual-reproductive".into()),
             sensitivities: Vec::new(),
@@ -206,10 +242,41 @@ mod tests {
     }
 
     #[test]
+    fn versions_under_one_reference_are_told_apart() {
+        let by = |author: &str, title| RecordInfo { author: Some(author.into()), id: Some("same".into()), ..record(1, Some(title)) };
+        let alone = RecordInfo { author: Some("Dr Lee".into()), ..record(1, Some("Alone")) };
+        insta::assert_snapshot!(list(&[by("Saint Anne", "First"), by("Harbour Clinic", "Second"), alone]), @r"
+        sexual-reproductive/results
+        DATE        RECORD                                                 WHAT
+        2026-03-02  DiagnosticReport/same                                  [by Saint Anne] First
+        2026-03-02  DiagnosticReport/same                                  [by Harbour Clinic] Second
+        2026-03-02  DiagnosticReport/0b6c2b3a-4e0f-4a7e-9a0e-1f2d3c4b5a69  Alone
+
+        3 readable
+        ");
+    }
+
+    #[test]
+    fn other_versions_are_named() {
+        let version = |byte, author: &str, superseded| VersionInfo {
+            document: BlobHash::new([byte; 32]),
+            author: author.into(),
+            published: "2026-03-02T09:41:07Z".into(),
+            superseded,
+        };
+        insta::assert_snapshot!(others("Observation/same", &[version(7, "Saint\n Anne", false)]),
+            @"1 other version of Observation/same is held; name it with --document: 070707070707 by Saint Anne, 2026-03-02 09:41");
+        insta::assert_snapshot!(others("Observation/same", &[version(7, "Saint Anne", false), version(8, "Dr Lee", true)]),
+            @"2 other versions of Observation/same are held; name one with --document: 070707070707 by Saint Anne, 2026-03-02 09:41; 080808080808 by Dr Lee, 2026-03-02 09:41 (older)");
+        let many: Vec<_> = (0..10).map(|byte| version(byte, "Dr Lee", true)).collect();
+        assert!(others("Observation/same", &many).ends_with("(older); and 2 more (`chartmesh records list --json`)"));
+    }
+
+    #[test]
     fn several_patients_are_kept_apart() {
         let text = list(&[record(2, Some("B")), record(1, Some("A")), record(2, Some("C"))]);
-        assert_eq!(text.matches("Patient 0").count(), 2);
-        assert!(text.find(" A").unwrap() < text.find(" B").unwrap() && text.contains("\n2 readable\n"), "{text}");
+        assert!(text.starts_with("Patient 010101010101\n") && text.contains("\nMaria Alvarez (020202020202)\n"), "{text}");
+        assert!(text.find("  A\n").unwrap() < text.find("B\n").unwrap() && text.contains("\n2 readable\n"), "{text}");
         assert_eq!(list(&[]), "No records.\n");
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use chartmesh_identity::Kind;
 use chartmesh_node::{
     Node,
-    api::{ApiError, CardInfo, ExportInfo, ImportInfo, PeerInfo, PeerSource, RecordInfo, Request, SyncInfo},
+    api::{ApiError, CardInfo, ExportInfo, ImportInfo, PeerInfo, PeerSource, RecordInfo, Request, ShownInfo, SyncInfo},
     home::Home,
     setup,
 };
@@ -156,7 +156,7 @@ impl Actor {
 
     /// Imports a file.
     pub(crate) async fn import(&self, path: PathBuf, patient: Option<&str>) -> Result<ImportInfo, ApiError> {
-        self.ask(Request::Import { paths: vec![path], patient: patient.map(str::to_owned) }).await
+        self.ask(Request::Import { paths: vec![path.into()], patient: patient.map(str::to_owned) }).await
     }
 
     /// What this node lists.
@@ -166,7 +166,8 @@ impl Actor {
 
     /// One record, byte for byte.
     pub(crate) async fn show(&self, reference: &str) -> Result<Vec<u8>, ApiError> {
-        self.ask(Request::RecordsShow { reference: reference.to_owned(), patient: None, purpose: None }).await
+        let request = Request::RecordsShow { reference: reference.to_owned(), patient: None, document: None, purpose: None };
+        Ok(self.ask::<ShownInfo>(request).await?.resource)
     }
 
     /// One exchange with everyone who is there. That somebody is not is no failure here: what comes of it is looked at afterwards.

@@ -115,9 +115,18 @@ pub(super) async fn connect(endpoint: &Endpoint, route: &Route, alpn: &[u8], wai
     }
     match timeout(wait, endpoint.connect(address, alpn)).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(unreachable(format!("{error:#}"))),
+        Ok(Err(error)) => Err(unreachable(innermost(&error))),
         Err(_) => Err(unreachable(format!("no answer within {} s", wait.as_secs_f32()))),
     }
+}
+
+/// What went wrong in the end, without the layers that only pass it on.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 /// How a connection's packets travel at this time.

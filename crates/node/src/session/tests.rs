@@ -80,7 +80,7 @@ async fn announced(directory: &tempfile::TempDir) -> [(Node, EndpointKey); 2] {
     let clinic = node(directory, Kind::Practitioner, "clinic").await;
     let file = directory.path().join("result.json");
     std::fs::write(&file, RESULT).expect("a file");
-    patient.0.ask(Request::Import { paths: vec![file], patient: None }).await.expect("imported");
+    patient.0.ask(Request::Import { paths: vec![file.into()], patient: None }).await.expect("imported");
     let card = clinic.0.with(|core| core.replica.me.card.as_bytes().to_vec());
     patient.0.ask(Request::PeerAdd { source: PeerSource::File(card), alias: Some("clinic".into()) }).await.expect("added");
     patient.0.ask(Request::ConsentGrant { peer: "clinic".into(), terms: TermsInput::default() }).await.expect("granted");

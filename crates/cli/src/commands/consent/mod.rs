@@ -77,6 +77,7 @@ fn example(state: &str) -> GrantInfo {
     GrantInfo {
         grant: GrantId::new([0x2a; 16]),
         patient: LedgerId::new([1; 32]),
+        patient_name: None,
         peer: "Dr \u{202e}Lee".into(),
         party: "b2".into(),
         state: state.into(),
