@@ -159,6 +159,24 @@ fn a_consent_goes_out_as_fhir_and_comes_in_again() {
     pair.patient.json(&["sync"]);
     until("the clinic reads under the new grant", || chart::readable(&pair.clinic).contains("Observation/later"));
 
+    for terms in [
+        &["--read", "general/summary", "--read", "hiv/results"][..],
+        &["--read", "results", "--write"],
+        &["--except", "hiv", "--purpose", "TREAT", "--purpose", "HPAYMT"],
+    ] {
+        let grant = pair.patient.grants("clinic", terms);
+        let granted = pair.patient.json(&["consent", "show", &grant]);
+        assert!(granted["readable"].as_u64().is_some_and(|readable| readable > 0), "{granted}");
+        let consent = pair.patient.ok(&["consent", "export", &grant]).stdout;
+        pair.patient.json(&["consent", "revoke", &grant]);
+        let again = pair.patient.json(&["consent", "import", &pair.world.write("again.json", &consent)]);
+        let words = |grant: &Value| grant["terms"].to_string().replace("With this exception: ", "");
+        assert_eq!((same(&again), &again["readable"], words(&again)), (same(&granted), &granted["readable"], words(&granted)), "{terms:?}");
+        pair.patient.json(&["consent", "revoke", again["grant"].as_str().expect("an id")]);
+    }
+    let writes = pair.patient.grants("clinic", &["--write"]);
+    assert!(pair.patient.fails(1, &["consent", "export", &writes]).contains("no words"), "what would get lost is refused");
+
     let stranger =
         String::from_utf8(consent.stdout).expect("text").replace(again["party"].as_str().expect("a key"), &"ab".repeat(32)).replace("\"clinic\"", "\"nobody\"");
     assert!(pair.patient.fails(1, &["consent", "import", &pair.world.write("stranger.json", stranger.as_bytes())]).contains("contact"));

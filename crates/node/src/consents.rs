@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chartmesh_consent::{ConsentMeta, ConsentState, Effect, Period, Provision, Terms, from_fhir, select, to_fhir};
+use chartmesh_consent::{Action, ConsentMeta, ConsentState, Effect, Period, Provision, Terms, from_fhir, select, to_fhir};
 use chartmesh_identity::{GrantId, LedgerId, PartyKey};
 use chartmesh_records::Compartment;
 
@@ -81,6 +81,11 @@ impl Node {
             let (id, grant) = core.find_any_grant(word)?;
             let (ledger, view) = core.open(&id)?;
             let open = view.grants.get(&grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
+            let shares = open.terms.provisions.iter().any(|rule| rule.effect == Effect::Permit);
+            if open.terms.custodian || (open.terms.write && !shares) {
+                let what = if open.terms.custodian { "keeping sealed copies" } else { "adding records without reading any" };
+                return Err(ApiError::failed(format_args!("a FHIR Consent has no words for {what}, so that this grant cannot be written as one")));
+            }
             let state = ledger.lane(&open.circle).grants.get(&grant);
             let live = state.is_some_and(|state| state.is_live(time::now()));
             let patient = core.current_resources(&id)?.into_iter().find(|held| held.facts.resource_type == "Patient");
@@ -141,18 +146,38 @@ pub(crate) fn party_reference(party: &PartyKey) -> String {
     format!("{PARTY}{party}")
 }
 
-/// Puts what all permits of a Consent have in common where a grant says it for all of its rules: purposes, the end, and the grantee itself. The meaning stays: a limit of the
-/// whole limits every rule.
+/// What `to_fhir` lists for a permit that says nothing of actions, without and with the right to write.
+const READS: [Action; 2] = [Action::Access, Action::Use];
+const READS_AND_WRITES: [Action; 4] = [Action::Access, Action::Use, Action::Collect, Action::Correct];
+
+/// A root that denies the grantee everything says what silence says: its exceptions stand for themselves.
+fn unwrap(provisions: Vec<Provision>, grantee: &str) -> Vec<Provision> {
+    match provisions.as_slice() {
+        [root] if !root.exceptions.is_empty() => {
+            let recipients = root.recipients.clone();
+            let bare = Provision { recipients: recipients.clone(), exceptions: root.exceptions.clone(), ..Provision::everything(Effect::Deny) };
+            if *root == bare && recipients.iter().all(|who| who == grantee) { root.exceptions.clone() } else { provisions }
+        }
+        _ => provisions,
+    }
+}
+
+/// Puts what all permits of a Consent have in common where a grant says it for all of its rules: purposes, the end, the right to write, and the grantee itself. The meaning stays: a
+/// limit of the whole limits every rule.
 fn lift(mut terms: Terms, grantee: &str, now: i64) -> Terms {
+    terms.provisions = unwrap(std::mem::take(&mut terms.provisions), grantee);
     let permits: Vec<&Provision> = terms.provisions.iter().filter(|rule| rule.effect == Effect::Permit).collect();
     let Some(first) = permits.first() else { return terms };
     let (purposes, period) = (first.purposes.clone(), first.period);
     let common_purposes = !purposes.is_empty() && permits.iter().all(|rule| rule.purposes == purposes);
     let begun = |period: &Period| period.start.is_none_or(|start| start <= now);
     let common_period = period.as_ref().is_some_and(begun) && permits.iter().all(|rule| rule.period == period);
+    let all_do = |actions: &[Action]| permits.iter().all(|rule| rule.actions == actions);
+    let (reads, writes) = (all_do(&READS), all_do(&READS_AND_WRITES));
     if common_purposes {
         terms.purposes = purposes;
     }
+    terms.write |= writes;
     if common_period {
         terms.expires = period.and_then(|period| period.end);
     }
@@ -162,6 +187,9 @@ fn lift(mut terms: Terms, grantee: &str, now: i64) -> Terms {
         }
         if common_period {
             rule.period = None;
+        }
+        if reads || writes {
+            rule.actions.clear();
         }
         if rule.recipients == [grantee] {
             rule.recipients.clear();
