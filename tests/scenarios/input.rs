@@ -46,6 +46,9 @@ fn files_that_are_no_records_are_refused_by_name() {
         assert!(said.contains(&name) && said.len() < 2000, "{name} is named, and not repeated: {said}");
         assert!(state(&patient) == before, "{name} left something behind");
     }
+    let huge = std::fs::File::create(world.path("huge.json")).expect("a file");
+    huge.set_len((1 << 30) + 1).expect("a file with a hole");
+    assert!(patient.fails(1, &["import", &world.name("huge.json")]).contains("huge.json: it is larger"));
     for wrong in [world.name("missing.json"), world.path("").to_str().expect("a path").to_owned() + "maria.words.d"] {
         assert!(patient.fails(1, &["import", &wrong]).contains(wrong.rsplit('/').next().expect("a name")));
     }

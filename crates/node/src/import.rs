@@ -1,10 +1,15 @@
 //! Import: files become documents of the patient's ledger. A patient imports its own; a provider publishes for a patient who let it write.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read,
+    path::Path,
+};
 
 use chartmesh_identity::LedgerId;
 use chartmesh_ledger::Use;
-use chartmesh_records::{Compartment, Draft, Import, Input, Resource, Typed, import, write_bundle};
+use chartmesh_records::{Compartment, Draft, Import, Input, MAX_IMPORT, Resource, Typed, import, write_bundle};
 use chartmesh_vault::Table;
 use zeroize::Zeroizing;
 
@@ -234,7 +239,7 @@ fn walk(at: ImportPath, depth: usize, files: &mut Vec<ImportPath>) -> Result<(),
     }
     let fhir = at.path.extension().is_some_and(|extension| extension == "json" || extension == "ndjson" || extension == "jsonl");
     // What was named itself is read whatever it is called.
-    if depth == 0 || fhir {
+    if depth == 0 || (fhir && kind.is_file()) {
         files.push(at);
     }
     Ok(())
@@ -245,10 +250,25 @@ fn unreadable(at: &ImportPath, error: &std::io::Error) -> ApiError {
     if error.kind() == std::io::ErrorKind::NotFound { failed.advise("look for a slip in the name, and which directory this is") } else { failed }
 }
 
+/// A whole file, unless it is larger than an import may be.
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    let most = MAX_IMPORT as u64;
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    // Devices and pipes do not tell their length.
+    if file.metadata()?.len() <= most {
+        file.take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() <= MAX_IMPORT {
+            return Ok(bytes);
+        }
+    }
+    Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, format!("it is larger than the {most} bytes that one import takes")))
+}
+
 /// Reads the files one after the other; what cannot be read ends the import before anything of it is written.
 fn read(files: Vec<ImportPath>) -> Result<Import, ApiError> {
     let mut failed = None;
-    let inputs = files.into_iter().map_while(|at| match std::fs::read(&at.path) {
+    let inputs = files.into_iter().map_while(|at| match read_file(&at.path) {
         Ok(bytes) => {
             let name = at.called.to_string_lossy().into_owned();
             let lines = at.path.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl");
