@@ -19,6 +19,7 @@ pub enum NodeRole {
 
 /// The party's signature over {node key, certificate id, roles}.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// The party that speaks.
     pub party: PartyKey,

@@ -64,7 +64,13 @@ macro_rules! actions {
                 let knows = |fields: &[&str]| map.iter().all(|(key, _)| key.as_text().is_some_and(|key| fields.contains(&key)));
                 match code.as_str() {
                     $($code if !$strict || knows(arguments::$name::FIELDS) => {
-                        let arguments::$name { $($field),* } = value.deserialized().map_err(|error| error.to_string())?;
+                        let arguments: arguments::$name = value.deserialized().map_err(|error| error.to_string())?;
+                        // Parts of arguments are known only if they come out as they went in.
+                        let raw = to_canonical(&value);
+                        if $strict && to_canonical(&arguments) != raw {
+                            return Ok(Self::Unknown { code, raw });
+                        }
+                        let arguments::$name { $($field),* } = arguments;
                         Ok(Self::$name { $($field),* })
                     })*
                     _ => Ok(Self::Unknown { code, raw: to_canonical(&value) }),

@@ -26,7 +26,7 @@ pub fn admit_hash(salt: &[u8; 16], party: &PartyKey) -> [u8; 32] {
 
 /// Under what a party writes. Every entry of a party names it; entries of devices do not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Use {
     /// In its circle: one of its grants.
     Grant(GrantId),

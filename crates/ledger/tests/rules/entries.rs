@@ -1,6 +1,6 @@
 //! What is read as an entry, and what a ledger takes in.
 
-use chartmesh_identity::{EntryHash, Named, NodeRole, Payload, Signed, SignedError};
+use chartmesh_identity::{BlobHash, EntryHash, Named, NodeRole, Payload, Signed, SignedError, from_canonical, to_canonical};
 use chartmesh_ledger::{Action, Added, CertCache, Entry, EntryError, EntryHeader, Fence, RawEntry, Refusal, Use, Verdict, Void};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -206,4 +206,24 @@ proptest! {
         prop_assert!(w.ledger.forks().is_empty());
         prop_assert!(lanes.iter().all(|lane| w.ledger.heads(lane).len() <= 2));
     }
+}
+
+#[test]
+fn a_part_of_an_argument_that_is_not_known_leaves_the_action_without_effect() {
+    #[derive(Serialize)]
+    struct Blob {
+        hash: BlobHash,
+        length: u64,
+        moon: &'static str,
+    }
+    #[derive(Serialize)]
+    struct Publish {
+        documents: Vec<Blob>,
+    }
+    let hash = BlobHash::of(b"x");
+    let known = Action::Publish { documents: vec![chartmesh_ledger::Blob { hash, length: 7 }] };
+    let unknown = ("publish", Publish { documents: vec![Blob { hash, length: 7, moon: "full" }] });
+    let read = |bytes: &[u8]| from_canonical::<Action>(bytes).expect("an action");
+    assert_eq!(read(&to_canonical(&known)), known);
+    assert!(matches!(read(&to_canonical(&unknown)), Action::Unknown { code, .. } if code == "publish"));
 }
