@@ -346,56 +346,55 @@ impl Node {
         let (resource_type, resource_id) = reference
             .split_once('/')
             .ok_or_else(|| ApiError::usage(format_args!("{reference:?} is not TYPE/ID")).advise("`chartmesh records list` shows what is held"))?;
-        let (id, source, facts, others) =
-            self.with(|core| {
-                let ids: Vec<LedgerId> = match patient {
-                    Some(_) => vec![core.find_patient(patient)?],
-                    None => core.replica.ledgers.keys().copied().collect(),
-                };
-                let mut found = Vec::new();
-                for id in ids {
-                    let matching = core.resources(&id)?.into_iter().filter(|held| held.facts.resource_type == resource_type && held.facts.id == resource_id);
-                    found.extend(matching.map(|held| (id, held)));
-                }
-                if let Some(beginning) = document.as_deref().filter(|_| !found.is_empty()) {
-                    found.retain(|(_, held)| held.places.iter().any(|(_, blob)| blob.to_string().starts_with(beginning)));
-                    let meant: BTreeSet<_> = found.iter().map(|(_, held)| &held.places).collect();
-                    match meant.len() {
-                        0 => {
-                            return Err(ApiError::failed(format_args!("no {reference} is in a document {beginning:?}"))
-                                .advise("`chartmesh records list --json` shows which documents it is in"));
-                        }
-                        1 => {}
-                        _ => {
-                            return Err(
-                                ApiError::usage(format_args!("several documents with {reference} begin with {beginning:?}")).advise("give more of its hash")
-                            );
-                        }
+        let (id, source, facts, others) = self.with(|core| {
+            let ids: Vec<LedgerId> = match patient {
+                Some(_) => vec![core.find_patient(patient)?],
+                None => core.replica.ledgers.keys().copied().collect(),
+            };
+            let mut found = Vec::new();
+            for id in ids {
+                let matching = core.resources(&id)?.into_iter().filter(|held| held.facts.resource_type == resource_type && held.facts.id == resource_id);
+                found.extend(matching.map(|held| (id, held)));
+            }
+            if let Some(beginning) = document.as_deref().filter(|_| !found.is_empty()) {
+                found.retain(|(_, held)| held.places.iter().any(|(_, blob)| blob.to_string().starts_with(beginning)));
+                let meant: BTreeSet<_> = found.iter().map(|(_, held)| &held.places).collect();
+                match meant.len() {
+                    0 => {
+                        return Err(ApiError::failed(format_args!("no {reference} is in a document {beginning:?}"))
+                            .advise("`chartmesh records list --json` shows which documents it is in"));
+                    }
+                    1 => {}
+                    _ => {
+                        return Err(
+                            ApiError::usage(format_args!("several documents with {reference} begin with {beginning:?}")).advise("give more of its hash")
+                        );
                     }
                 }
-                found.sort_by_key(|(_, held)| (held.state, held.superseded));
-                let holders: BTreeSet<LedgerId> = found.iter().map(|(id, _)| *id).collect();
-                if holders.len() > 1 {
-                    return Err(ApiError::usage(format_args!("several patients have a {reference}")).advise("name one with --patient"));
+            }
+            found.sort_by_key(|(_, held)| (held.state, held.superseded));
+            let holders: BTreeSet<LedgerId> = found.iter().map(|(id, _)| *id).collect();
+            if holders.len() > 1 {
+                return Err(ApiError::usage(format_args!("several patients have a {reference}")).advise("name one with --patient"));
+            }
+            let mut found = found.into_iter();
+            let Some((id, held)) = found.next() else {
+                return Err(ApiError::failed(format_args!("no {reference} is held here, or it is not for this node to know"))
+                    .advise("`chartmesh records list` shows what is held"));
+            };
+            match held.state {
+                State::Readable => {}
+                State::Locked => {
+                    return Err(ApiError::failed(format_args!("{reference} is known here, but it has not arrived in full")).advise("run `chartmesh sync`"));
                 }
-                let mut found = found.into_iter();
-                let Some((id, held)) = found.next() else {
-                    return Err(ApiError::failed(format_args!("no {reference} is held here, or it is not for this node to know"))
-                        .advise("`chartmesh records list` shows what is held"));
-                };
-                match held.state {
-                    State::Readable => {}
-                    State::Locked => {
-                        return Err(ApiError::failed(format_args!("{reference} is known here, but it has not arrived in full")).advise("run `chartmesh sync`"));
-                    }
-                    State::Quarantined => {
-                        return Err(ApiError::refused(format_args!("{reference} is quarantined: it was published without the patient's authority")));
-                    }
+                State::Quarantined => {
+                    return Err(ApiError::refused(format_args!("{reference} is quarantined: it was published without the patient's authority")));
                 }
-                let others = found.filter(|(_, other)| document.is_none() && other.state == State::Readable);
-                let others: Vec<VersionInfo> = others.filter_map(|(_, other)| other.info()).collect();
-                Ok((id, Source::of(&held), held.facts.clone(), others))
-            })?;
+            }
+            let others = found.filter(|(_, other)| document.is_none() && other.state == State::Readable);
+            let others: Vec<VersionInfo> = others.filter_map(|(_, other)| other.info()).collect();
+            Ok((id, Source::of(&held), held.facts.clone(), others))
+        })?;
         let resource = match source {
             Source::Parts(parts) => std::mem::take(&mut *self.join(&id, &parts, &facts).await?.bytes),
             Source::Bundle(publish, blob, index) => {
