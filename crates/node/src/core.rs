@@ -27,6 +27,11 @@ const LEAST_ID: usize = 8;
 /// So many of its digits tell a ledger from others.
 const SHOWN_ID: usize = 12;
 
+/// Whether a word is the beginning of a ledger's id, and long enough to mean it.
+fn begins(id: &LedgerId, word: &str) -> bool {
+    word.len() >= LEAST_ID && id.to_string().starts_with(&word.to_lowercase())
+}
+
 /// `a patient`, `an organization`.
 pub(crate) fn with_article(kind: Kind) -> String {
     let article = match kind {
@@ -276,7 +281,7 @@ impl Core {
         if let Some(patient) = &self.keys.patient {
             let own = patient.ledger;
             return match word {
-                Some(word) if word != own.to_string() && word != self.keys.name => {
+                Some(word) if !begins(&own, word) && word != self.keys.name => {
                     Err(ApiError::failed(format_args!("this is {}'s home; no other patient is held here", self.keys.name)))
                 }
                 _ => Ok(own),
@@ -293,10 +298,9 @@ impl Core {
             };
         };
         let aliased = self.peers.find(word).ok().map(chartmesh_party);
-        let begins = |id: &LedgerId| word.len() >= LEAST_ID && id.to_string().starts_with(&word.to_lowercase());
         let matches = |id: &&LedgerId| {
             let devices = &self.replica.ledgers[*id].charter().devices;
-            begins(id) || self.patient_name(id) == word || devices.iter().any(|device| Some(device.party) == aliased)
+            begins(id, word) || self.patient_name(id) == word || devices.iter().any(|device| Some(device.party) == aliased)
         };
         let mut found: Vec<&LedgerId> = self.replica.ledgers.keys().filter(matches).collect();
         // Somebody else's name may look like an id.
