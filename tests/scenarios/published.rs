@@ -88,7 +88,7 @@ fn every_published_example_comes_back_byte_for_byte() {
         for file in &files {
             let bytes = std::fs::read(file).expect("a file");
             source.extend(chart::slices(&bytes).into_iter().map(<[u8]>::to_vec));
-            let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+            let name = text(file);
             empty.extend(chart::without_resource(&bytes).into_iter().map(|index| format!("{name}: entry[{index}]")));
         }
         let refused: BTreeSet<String> =
