@@ -24,20 +24,20 @@ fail() {
     echo "$*" >&2
     exit 1
 }
-until_so() { # COMMAND...
+until_so() { # COMMAND that asks a node, which takes its time
     tries=0
     until "$@" >/dev/null 2>&1; do
         tries=$((tries + 1))
         [ "$tries" -lt 300 ] || fail "not in time: $*"
-        sleep 0.1
     done
 }
 serve() { # HOME
-    : >"$work/$1.ready"
+    rm -f "$work/$1.ready"
+    mkfifo "$work/$1.ready"
     HOME="$work/$1" "$program" --home "$work/$1" --json serve --listen 127.0.0.1:0 >"$work/$1.ready" 2>"$work/$1.said" &
     eval "pid_$1=$!"
     running="$running $!"
-    until_so test -s "$work/$1.ready"
+    read -r _ <"$work/$1.ready" || fail "$1 does not serve: $(cat "$work/$1.said")"
 }
 stop() { # HOME
     eval "pid=\$pid_$1"

@@ -103,3 +103,33 @@ fn every_published_example_comes_back_byte_for_byte() {
         assert!(listed.len() >= source.len(), "{directory}: {} are listed of {}", listed.len(), source.len());
     }
 }
+
+#[test]
+fn privacy_consents_of_ihe_are_granted_to_whom_the_patient_says() {
+    let Some(data) = data() else { return };
+    let world = World::new();
+    let patient = world.home("patient", "patient");
+    let clinic = world.home("organization", "clinic");
+    let card = world.name("clinic.card");
+    clinic.ok(&["card", "--out", &card]);
+    patient.json(&["peer", "add", &card, "--alias", "clinic"]);
+    let mut count = 0;
+    for entry in std::fs::read_dir(data.join("ihe-pcf")).expect("ihe-pcf") {
+        let file = text(&entry.expect("an entry").path());
+        let Some((_, name)) = file.split_once("/Consent-ex-") else { continue };
+        count += 1;
+        let mut args = vec!["consent", "import", &file, "--to", "clinic"];
+        match name.trim_end_matches(".json") {
+            // It is over.
+            "consent-expired-treat" => drop(patient.fails(1, &args)),
+            "consent-basic-reject" => drop(patient.fails(1, &args)),
+            "consent-intermediate-purpose" | "dissent-intermediate-break-glass" => {
+                assert!(patient.fails(1, &args).contains("--named"));
+                args.extend(["--named", if name.starts_with("dissent") { "Group/ex-privilegedUsers" } else { "Organization/ex-org-researcher" }]);
+                assert_eq!(patient.json(&args)["state"], "active");
+            }
+            _ => assert_eq!(patient.json(&args)["state"], "active"),
+        }
+    }
+    assert_eq!(count, 23);
+}

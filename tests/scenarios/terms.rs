@@ -162,11 +162,13 @@ fn a_consent_goes_out_as_fhir_and_comes_in_again() {
     for terms in [
         &["--read", "general/summary", "--read", "hiv/results"][..],
         &["--read", "results", "--write"],
+        &["--except", "hiv", "--write"],
+        &["--write", "--expires", "30d"],
         &["--except", "hiv", "--purpose", "TREAT", "--purpose", "HPAYMT"],
     ] {
         let grant = pair.patient.grants("clinic", terms);
         let granted = pair.patient.json(&["consent", "show", &grant]);
-        assert!(granted["readable"].as_u64().is_some_and(|readable| readable > 0), "{granted}");
+        assert_eq!(granted["readable"].as_u64().is_some_and(|readable| readable > 0), terms[0] != "--write", "{granted}");
         let consent = pair.patient.ok(&["consent", "export", &grant]).stdout;
         pair.patient.json(&["consent", "revoke", &grant]);
         let again = pair.patient.json(&["consent", "import", &pair.world.write("again.json", &consent)]);
@@ -174,13 +176,69 @@ fn a_consent_goes_out_as_fhir_and_comes_in_again() {
         assert_eq!((same(&again), &again["readable"], words(&again)), (same(&granted), &granted["readable"], words(&granted)), "{terms:?}");
         pair.patient.json(&["consent", "revoke", again["grant"].as_str().expect("an id")]);
     }
-    let writes = pair.patient.grants("clinic", &["--write"]);
-    assert!(pair.patient.fails(1, &["consent", "export", &writes]).contains("no words"), "what would get lost is refused");
-
     let stranger =
         String::from_utf8(consent.stdout).expect("text").replace(again["party"].as_str().expect("a key"), &"ab".repeat(32)).replace("\"clinic\"", "\"nobody\"");
     assert!(pair.patient.fails(1, &["consent", "import", &pair.world.write("stranger.json", stranger.as_bytes())]).contains("contact"));
     pair.patient.fails(1, &["consent", "import", &pair.world.write("none.json", b"{\"resourceType\":\"Patient\"}")]);
     assert!(pair.clinic.fails(3, &["consent", "grant", "maria"]).contains("patient"));
+
+    let custodian = pair.world.home("custodian", "vault");
+    let keeping = custodian.serve();
+    pair.patient.meets(&custodian);
+    let keeps = pair.patient.grants("vault", &["--custodian", "--expires", "90d"]);
+    let consent = pair.patient.ok(&["consent", "export", &keeps]).stdout;
+    let kept = pair.patient.json(&["consent", "revoke", &keeps]);
+    let again = pair.patient.json(&["consent", "import", &pair.world.write("keeps.json", &consent)]);
+    assert_eq!((same(&again), &again["custodian"]), (same(&kept), &true.into()));
+    keeping.stop();
+    pair.serving.stop();
+}
+
+#[test]
+fn a_consent_that_names_nobody_is_granted_to_whom_the_patient_says() {
+    let pair = pair();
+    let coding = |system: &str, code: &str| serde_json::json!({ "system": system, "code": code });
+    let consent = |provision: Value| {
+        let scope = coding("http://terminology.hl7.org/CodeSystem/consentscope", "patient-privacy");
+        let consent = serde_json::json!({
+            "resourceType": "Consent", "status": "active", "scope": { "coding": [scope] }, "category": [{ "coding": [coding("http://loinc.org", "59284-0")] }],
+            "patient": { "reference": "Patient/at-the-hospital" }, "provision": provision,
+        });
+        pair.world.write("consent.json", &serde_json::to_vec(&consent).expect("JSON"))
+    };
+    let treat = coding("http://terminology.hl7.org/CodeSystem/v3-ActReason", "TREAT");
+    let sensitivity = |code: &str| coding("https://chartmesh.org/fhir/CodeSystem/sensitivity", code);
+    let practitioner = serde_json::json!({
+        "role": { "coding": [coding("http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "IRCP")] }, "reference": { "reference": "Practitioner/7" },
+    });
+    // General records to everybody, HIV records to one practitioner.
+    let focused = consent(serde_json::json!({
+        "type": "permit", "purpose": [treat], "securityLabel": [sensitivity("general")],
+        "provision": [{ "type": "permit", "securityLabel": [sensitivity("hiv")], "actor": [practitioner] }],
+    }));
+    assert!(pair.patient.fails(1, &["consent", "import", &focused]).contains("--to"));
+    pair.patient.fails(2, &["consent", "import", &focused, "--named", "Practitioner/7"]);
+    pair.patient.fails(2, &["consent", "import", &focused, "--to", "clinic", "--named", "Practitioner/8"]);
+    let grant = pair.patient.json(&["consent", "import", &focused, "--to", "clinic"]);
+    assert_eq!((&grant["peer"], &grant["purpose"]), (&"clinic".into(), &serde_json::json!(["TREAT"])), "{grant}");
+    pair.patient.json(&["sync"]);
+    until("the clinic reads what everybody may", || chart::readable(&pair.clinic).contains("Observation/hba1c"));
+    assert!(!chart::readable(&pair.clinic).contains("Observation/viral-load"));
+    pair.patient.json(&["consent", "revoke", grant["grant"].as_str().expect("an id")]);
+
+    pair.patient.json(&["consent", "import", &focused, "--to", "clinic", "--named", "Practitioner/7"]);
+    pair.patient.json(&["sync"]);
+    until("the clinic reads what the practitioner may", || chart::readable(&pair.clinic).contains("Observation/viral-load"));
+
+    let other = consent(serde_json::json!({ "type": "permit", "purpose": [treat], "actor": [practitioner] }));
+    let said = pair.patient.fails(1, &["consent", "import", &other, "--to", "clinic"]);
+    assert!(said.contains("gives them nothing") && said.contains("--named"), "{said}");
+    let deny = consent(serde_json::json!({ "type": "deny" }));
+    assert!(pair.patient.fails(1, &["consent", "import", &deny, "--to", "clinic"]).contains("consent revoke"));
+    let some = consent(serde_json::json!({
+        "type": "permit", "class": [coding("http://hl7.org/fhir/resource-types", "Observation")],
+        "action": [{ "coding": [coding("http://terminology.hl7.org/CodeSystem/consentaction", "collect")] }],
+    }));
+    assert!(pair.patient.fails(1, &["consent", "import", &some, "--to", "clinic"]).contains("which records may be added"));
     pair.serving.stop();
 }

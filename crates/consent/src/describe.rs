@@ -130,6 +130,7 @@ fn conditions(rule: &Provision) -> String {
                 Action::Use => "using",
                 Action::Disclose => "handing on",
                 Action::Correct => "changing",
+                Action::KeepSealed => "keeping sealed copies of",
             }
             .to_owned()
         };

@@ -191,7 +191,7 @@ impl Scene<'_> {
                 Answers::of(match asked {
                     Action::Access | Action::Use => true,
                     Action::Collect | Action::Correct => self.write,
-                    Action::Disclose => false,
+                    Action::Disclose | Action::KeepSealed => false,
                 })
             }
         };

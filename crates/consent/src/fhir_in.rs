@@ -16,7 +16,7 @@ use chartmesh_records::Coding;
 use serde_json::{Map, Value};
 
 use crate::{
-    fhir_out::{CONSENT_ACTION, PARTICIPATION, RESOURCE_TYPES},
+    fhir_out::{PARTICIPATION, RESOURCE_TYPES},
     label,
     policy::{Action, CATEGORY_SYSTEM, Class, DataPeriod, DataReference, Effect, Label, Meaning, Period, Provision, SENSITIVITY_SYSTEM},
     purpose, strict_json,
@@ -38,10 +38,21 @@ pub struct Imported {
     pub patient: Option<String>,
     /// `Consent.dateTime`, literally.
     pub date: Option<String>,
+    /// Who may receive the data: the actors of all provisions with role IRCP or PRCP.
+    pub recipients: Vec<Recipient>,
     /// Values of `Consent.identifier`.
     pub identifiers: Vec<String>,
     /// `Consent.policy.uri` other than laws we know: texts that bind people and are not evaluated.
     pub policies: Vec<String>,
+}
+
+/// Somebody whom a Consent names as recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// Literal reference.
+    pub reference: String,
+    /// `Reference.display`.
+    pub name: Option<String>,
 }
 
 /// Why a Consent could not be read. Names elements, never their values.
@@ -140,8 +151,8 @@ pub fn from_fhir(bytes: &[u8]) -> Result<Imported, ConsentReadError> {
             None => {}
         }
     }
-    let mut count = 0;
-    let root = consent.get("provision").map(|root| provision(object(root, "Consent.provision")?, "Consent.provision", 0, &mut count)).transpose()?;
+    let mut reading = Reading::default();
+    let root = consent.get("provision").map(|root| reading.provision(object(root, "Consent.provision")?, "Consent.provision", 0)).transpose()?;
     terms.provisions = rules(base, root)?;
     terms.purposes = vec![purpose::act_reason(purpose::ANY)];
     let patient = consent.get("patient").map(|patient| reference(patient, "Consent.patient")).transpose()?;
@@ -150,7 +161,7 @@ pub fn from_fhir(bytes: &[u8]) -> Result<Imported, ConsentReadError> {
         let path = format!("Consent.identifier[{index}]");
         identifiers.extend(text(object(identifier, &path)?, "value", &path)?);
     }
-    Ok(Imported { terms, patient, date: text(&consent, "dateTime", "Consent")?, identifiers, policies })
+    Ok(Imported { terms, patient, date: text(&consent, "dateTime", "Consent")?, recipients: reading.recipients, identifiers, policies })
 }
 
 /// What `policyRule` says of everything that no provision reaches.
@@ -217,86 +228,97 @@ fn settled(mut rule: Provision, effect: Effect) -> Vec<Provision> {
     }
 }
 
-fn provision(read: &Map<String, Value>, path: &str, depth: usize, count: &mut usize) -> Result<Read, ConsentReadError> {
-    *count += 1;
-    if depth > MAX_DEPTH || *count > MAX_PROVISIONS {
-        return bad(path, "too many or too deeply nested provisions");
-    }
-    only(
-        read,
-        path,
-        &["id", "extension", "type", "period", "actor", "action", "securityLabel", "purpose", "class", "code", "dataPeriod", "data", "provision"],
-    )?;
-    let effect = match text(read, "type", path)?.as_deref() {
-        Some("permit") => Some(Effect::Permit),
-        Some("deny") => Some(Effect::Deny),
-        Some(_) => return bad(format!("{path}.type"), MALFORMED),
-        None if depth > 0 => return bad(format!("{path}.type"), "missing, and required in a nested provision"),
-        None => None,
-    };
-    let mut rule = Provision { period: period(read, path)?, data_period: data_period(read, path)?, ..Provision::default() };
-    for (index, actor) in list(read, "actor", path)?.iter().enumerate() {
-        add_actor(&mut rule, actor, &format!("{path}.actor[{index}]"))?;
-    }
-    let roles = [&rule.recipients, &rule.authors, &rule.custodians];
-    if effect != Some(Effect::Permit) && roles.iter().filter(|all| !all.is_empty()).count() > 1 {
-        return bad(format!("{path}.actor"), "mixes those who ask with those who wrote or keep the data");
-    }
-    for (index, action) in list(read, "action", path)?.iter().enumerate() {
-        let at = format!("{path}.action[{index}]");
-        for coding in concept(action, &at)? {
-            match (coding.system.as_str(), Action::from_code(&coding.code)) {
-                (CONSENT_ACTION, Some(action)) => rule.actions.push(action),
-                _ => return bad(at, UNKNOWN),
-            }
-        }
-    }
-    rule.labels = labels(list(read, "securityLabel", path)?, path)?;
-    for (index, one) in list(read, "purpose", path)?.iter().enumerate() {
-        rule.purposes.push(coding(one, &format!("{path}.purpose[{index}]"))?);
-    }
-    for (index, one) in list(read, "class", path)?.iter().enumerate() {
-        rule.classes.push(class(one, &format!("{path}.class[{index}]"))?);
-    }
-    for (index, one) in list(read, "code", path)?.iter().enumerate() {
-        rule.codes.extend(concept(one, &format!("{path}.code[{index}]"))?);
-    }
-    for (index, one) in list(read, "data", path)?.iter().enumerate() {
-        rule.data.push(data(one, &format!("{path}.data[{index}]"))?);
-    }
-    for (index, nested) in list(read, "provision", path)?.iter().enumerate() {
-        let at = format!("{path}.provision[{index}]");
-        let Read { effect, rule: inner } = provision(object(nested, &at)?, &at, depth + 1, count)?;
-        rule.exceptions.extend(settled(inner, effect.unwrap_or_default()));
-    }
-    Ok(Read { effect, rule })
+/// What is gathered from all provisions.
+#[derive(Default)]
+struct Reading {
+    count: usize,
+    recipients: Vec<Recipient>,
 }
 
-fn add_actor(rule: &mut Provision, actor: &Value, path: &str) -> Result<(), ConsentReadError> {
-    let actor = object(actor, path)?;
-    only(actor, path, &["id", "extension", "role", "reference"])?;
-    let (Some(role), Some(who)) = (actor.get("role"), actor.get("reference")) else {
-        return bad(path, "needs a role and a reference");
-    };
-    let at = format!("{path}.role");
-    let who = reference(who, &format!("{path}.reference"))?;
-    let mut kinds: Vec<u8> = Vec::new();
-    for coding in concept(role, &at)? {
-        kinds.push(match (coding.system.as_str(), coding.code.as_str()) {
-            (PARTICIPATION, "IRCP" | "PRCP") => 0,
-            (PARTICIPATION, "AUT") => 1,
-            (PARTICIPATION, "CST") => 2,
-            _ => return bad(at, UNKNOWN),
-        });
+impl Reading {
+    fn provision(&mut self, read: &Map<String, Value>, path: &str, depth: usize) -> Result<Read, ConsentReadError> {
+        self.count += 1;
+        if depth > MAX_DEPTH || self.count > MAX_PROVISIONS {
+            return bad(path, "too many or too deeply nested provisions");
+        }
+        only(
+            read,
+            path,
+            &["id", "extension", "type", "period", "actor", "action", "securityLabel", "purpose", "class", "code", "dataPeriod", "data", "provision"],
+        )?;
+        let effect = match text(read, "type", path)?.as_deref() {
+            Some("permit") => Some(Effect::Permit),
+            Some("deny") => Some(Effect::Deny),
+            Some(_) => return bad(format!("{path}.type"), MALFORMED),
+            None if depth > 0 => return bad(format!("{path}.type"), "missing, and required in a nested provision"),
+            None => None,
+        };
+        let mut rule = Provision { period: period(read, path)?, data_period: data_period(read, path)?, ..Provision::default() };
+        for (index, actor) in list(read, "actor", path)?.iter().enumerate() {
+            self.add_actor(&mut rule, actor, &format!("{path}.actor[{index}]"))?;
+        }
+        let roles = [&rule.recipients, &rule.authors, &rule.custodians];
+        if effect != Some(Effect::Permit) && roles.iter().filter(|all| !all.is_empty()).count() > 1 {
+            return bad(format!("{path}.actor"), "mixes those who ask with those who wrote or keep the data");
+        }
+        for (index, action) in list(read, "action", path)?.iter().enumerate() {
+            let at = format!("{path}.action[{index}]");
+            for coding in concept(action, &at)? {
+                let Some(action) = Action::from_coding(&coding) else { return bad(at, UNKNOWN) };
+                rule.actions.push(action);
+            }
+        }
+        rule.labels = labels(list(read, "securityLabel", path)?, path)?;
+        for (index, one) in list(read, "purpose", path)?.iter().enumerate() {
+            rule.purposes.push(coding(one, &format!("{path}.purpose[{index}]"))?);
+        }
+        for (index, one) in list(read, "class", path)?.iter().enumerate() {
+            rule.classes.push(class(one, &format!("{path}.class[{index}]"))?);
+        }
+        for (index, one) in list(read, "code", path)?.iter().enumerate() {
+            rule.codes.extend(concept(one, &format!("{path}.code[{index}]"))?);
+        }
+        for (index, one) in list(read, "data", path)?.iter().enumerate() {
+            rule.data.push(data(one, &format!("{path}.data[{index}]"))?);
+        }
+        for (index, nested) in list(read, "provision", path)?.iter().enumerate() {
+            let at = format!("{path}.provision[{index}]");
+            let Read { effect, rule: inner } = self.provision(object(nested, &at)?, &at, depth + 1)?;
+            rule.exceptions.extend(settled(inner, effect.unwrap_or_default()));
+        }
+        Ok(Read { effect, rule })
     }
-    kinds.dedup();
-    match kinds[..] {
-        [0] => rule.recipients.push(who),
-        [1] => rule.authors.push(who),
-        [2] => rule.custodians.push(who),
-        _ => return bad(at, "means several things"),
+
+    fn add_actor(&mut self, rule: &mut Provision, actor: &Value, path: &str) -> Result<(), ConsentReadError> {
+        let actor = object(actor, path)?;
+        only(actor, path, &["id", "extension", "role", "reference"])?;
+        let (Some(role), Some(who)) = (actor.get("role"), actor.get("reference")) else {
+            return bad(path, "needs a role and a reference");
+        };
+        let at = format!("{path}.role");
+        let named = reference(who, &format!("{path}.reference"))?;
+        let mut kinds: Vec<u8> = Vec::new();
+        for coding in concept(role, &at)? {
+            kinds.push(match (coding.system.as_str(), coding.code.as_str()) {
+                (PARTICIPATION, "IRCP" | "PRCP") => 0,
+                (PARTICIPATION, "AUT") => 1,
+                (PARTICIPATION, "CST") => 2,
+                _ => return bad(at, UNKNOWN),
+            });
+        }
+        kinds.dedup();
+        match kinds[..] {
+            [0] => {
+                let name = who.get("display").and_then(Value::as_str).map(str::to_owned);
+                self.recipients.push(Recipient { reference: named.clone(), name });
+                rule.recipients.push(named);
+            }
+            [1] => rule.authors.push(named),
+            [2] => rule.custodians.push(named),
+            _ => return bad(at, "means several things"),
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn labels(all: &[Value], path: &str) -> Result<Vec<Label>, ConsentReadError> {

@@ -3,11 +3,13 @@
 //! FHIR has one root provision. Terms with one permit become a permit root with the denies as its
 //! exceptions; permits that differ in one field only are joined first, since values are ORed. Any
 //! other terms become a root that denies the grantee everything, with all provisions as exceptions.
+//! The right to add records and the task of keeping them sealed are provisions of their own.
 
 use chartmesh_fhir::author::{self, ActorSpec, AuthorError, Code, ConsentSpec, ConsentStatus, DataMeaning, DataSpec, ProvisionSpec, ProvisionType, Ref, Span};
 use chartmesh_records::Coding;
 
 use crate::{
+    grant::{READS, WRITES},
     label,
     policy::{Action, CATEGORY_SYSTEM, Class, DataPeriod, Effect, Label, Meaning, Period, Provision, SENSITIVITY_SYSTEM},
     purpose,
@@ -17,8 +19,6 @@ use crate::{
 
 /// Code system of actor roles.
 pub(crate) const PARTICIPATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType";
-/// Code system of actions.
-pub(crate) const CONSENT_ACTION: &str = "http://terminology.hl7.org/CodeSystem/consentaction";
 /// Code system of resource types.
 pub(crate) const RESOURCE_TYPES: &str = "http://hl7.org/fhir/resource-types";
 
@@ -62,8 +62,8 @@ pub enum ConsentWriteError {
     Author(#[from] AuthorError),
 }
 
-/// Writes terms as a FHIR R4 Consent. [`crate::from_fhir`] reads it back to terms that decide the same
-/// for the grantee.
+/// Writes terms as a FHIR R4 Consent. [`crate::from_fhir`] and [`crate::Imported::grant_to`] make it a grant
+/// that decides the same for the grantee.
 ///
 /// # Errors
 /// Malformed dates, a missing patient, or terms that FHIR has no place for.
@@ -91,20 +91,26 @@ pub fn to_fhir(terms: &Terms, meta: &ConsentMeta) -> Result<Vec<u8>, ConsentWrit
 /// The provisions with the envelope written into every permit.
 fn within_envelope(terms: &Terms) -> Result<Vec<Provision>, ConsentWriteError> {
     let purposes = terms.purposes();
-    let envelope = Envelope {
-        purposes: if purposes.iter().any(purpose::is_any) { Vec::new() } else { purposes },
-        dates: terms.data_period(),
-        expires: terms.expires,
-        write: terms.write,
-    };
-    terms.provisions.iter().map(|rule| envelope.apply(rule, None)).collect()
+    let envelope =
+        Envelope { purposes: if purposes.iter().any(purpose::is_any) { Vec::new() } else { purposes }, dates: terms.data_period(), expires: terms.expires };
+    let mut rules = terms.provisions.iter().map(|rule| envelope.apply(rule, None)).collect::<Result<Vec<_>, _>>()?;
+    if terms.write || terms.custodian {
+        // What is kept from being read may still be added or kept sealed.
+        for rule in rules.iter_mut().filter(|rule| rule.effect == Effect::Deny && rule.actions.is_empty()) {
+            rule.actions = READS.to_vec();
+        }
+    }
+    for actions in [terms.write.then(|| WRITES.to_vec()), terms.custodian.then(|| vec![Action::KeepSealed])].into_iter().flatten() {
+        let period = terms.expires.map(|end| Period { start: None, end: Some(end) });
+        rules.push(Provision { actions, period, purposes: envelope.purposes.clone(), ..Provision::everything(Effect::Permit) });
+    }
+    Ok(rules)
 }
 
 struct Envelope {
     purposes: Vec<Coding>,
     dates: Option<DataPeriod>,
     expires: Option<i64>,
-    write: bool,
 }
 
 /// What a permit takes from the provision it sits in, where it says nothing itself.
@@ -151,10 +157,7 @@ impl Envelope {
             }
         }
         if in_force.actions.is_empty() {
-            rule.actions = vec![Action::Access, Action::Use];
-            if self.write {
-                rule.actions.extend([Action::Collect, Action::Correct]);
-            }
+            rule.actions = READS.to_vec();
         }
         Ok(())
     }
@@ -257,7 +260,7 @@ fn provision(rule: &Provision) -> Result<ProvisionSpec, ConsentWriteError> {
         period: rule.period.as_ref().map(period).transpose()?,
         data_period: rule.data_period.as_ref().map(|dates| Span { start: dates.start.clone(), end: dates.end.clone() }),
         actors: roles.iter().flat_map(|(all, role)| actors(all, role)).collect(),
-        actions: rule.actions.iter().map(|action| Code::new(CONSENT_ACTION, action.code(), "")).collect(),
+        actions: rule.actions.iter().map(|action| code(&action.coding())).collect(),
         security_labels: labels(&rule.labels)?,
         purposes: rule.purposes.iter().map(code).collect(),
         classes: rule

@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 pub const CATEGORY_SYSTEM: &str = "https://chartmesh.org/fhir/CodeSystem/category";
 /// Code system of chartmesh's [`Sensitivity`] in `Consent.provision.securityLabel`.
 pub const SENSITIVITY_SYSTEM: &str = "https://chartmesh.org/fhir/CodeSystem/sensitivity";
+/// Code system of what is done with data and `consentaction` has no code for, in `Consent.provision.action`.
+pub const ACTION_SYSTEM: &str = "https://chartmesh.org/fhir/CodeSystem/consent-action";
+/// Code system of actions.
+const CONSENT_ACTION: &str = "http://terminology.hl7.org/CodeSystem/consentaction";
 
 /// What a provision does where it applies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,7 +54,7 @@ pub struct DataPeriod {
     pub end: Option<String>,
 }
 
-/// What is done with the data: `http://terminology.hl7.org/CodeSystem/consentaction`.
+/// What is done with the data: `http://terminology.hl7.org/CodeSystem/consentaction`, and [`ACTION_SYSTEM`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -64,6 +68,8 @@ pub enum Action {
     Disclose,
     /// Change it.
     Correct,
+    /// Keep it sealed and pass it on so, without being able to read it; of [`ACTION_SYSTEM`].
+    KeepSealed,
 }
 
 /// A security label that a provision names.
@@ -166,19 +172,48 @@ impl Provision {
 }
 
 impl Action {
-    /// The code in `consentaction`.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Collect => "collect",
-            Self::Access => "access",
-            Self::Use => "use",
-            Self::Disclose => "disclose",
-            Self::Correct => "correct",
-        }
+    const ALL: [Self; 6] = [Self::Collect, Self::Access, Self::Use, Self::Disclose, Self::Correct, Self::KeepSealed];
+
+    /// The code in FHIR: of `consentaction`, or of [`ACTION_SYSTEM`].
+    pub fn coding(self) -> Coding {
+        let (system, code) = match self {
+            Self::Collect => (CONSENT_ACTION, "collect"),
+            Self::Access => (CONSENT_ACTION, "access"),
+            Self::Use => (CONSENT_ACTION, "use"),
+            Self::Disclose => (CONSENT_ACTION, "disclose"),
+            Self::Correct => (CONSENT_ACTION, "correct"),
+            Self::KeepSealed => (ACTION_SYSTEM, "keep-sealed"),
+        };
+        Coding::new(system, code)
     }
 
-    /// The action of a code of `consentaction`.
-    pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Collect, Self::Access, Self::Use, Self::Disclose, Self::Correct].into_iter().find(|action| action.code() == code)
+    /// The action of such a code.
+    pub fn from_coding(coding: &Coding) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.coding() == *coding)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_code_systems_are_what_is_written() {
+        let actions: Vec<&str> = vec!["keep-sealed"];
+        assert!(actions.iter().all(|code| Action::from_coding(&Coding::new(ACTION_SYSTEM, *code)).is_some()));
+        let own = Action::ALL.iter().filter(|action| action.coding().system == ACTION_SYSTEM).count();
+        assert_eq!(own, actions.len());
+        for (file, system, codes) in [
+            (include_str!("../../../schemas/fhir/CodeSystem-category.json"), CATEGORY_SYSTEM, Category::ALL.iter().map(|one| one.as_str()).collect()),
+            (include_str!("../../../schemas/fhir/CodeSystem-sensitivity.json"), SENSITIVITY_SYSTEM, Sensitivity::ALL.iter().map(|one| one.as_str()).collect()),
+            (include_str!("../../../schemas/fhir/CodeSystem-consent-action.json"), ACTION_SYSTEM, actions),
+        ] {
+            assert_eq!(chartmesh_fhir::check(file.as_bytes()), chartmesh_fhir::Typed::Ok);
+            let published: serde_json::Value = serde_json::from_str(file).unwrap();
+            assert_eq!(published["url"], system);
+            assert_eq!(published["count"], codes.len());
+            let concepts: Vec<&str> = published["concept"].as_array().unwrap().iter().map(|concept| concept["code"].as_str().unwrap()).collect();
+            assert_eq!(concepts, codes);
+        }
     }
 }

@@ -4,8 +4,8 @@ use chartmesh_records::{Compartment, Sensitivity};
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
-    Coverage, Decision, PermitScope, Scope, coverage_for,
-    decide::{decide, decide_all, decide_scope, select},
+    Coverage, Decision, NoGrant, PermitScope, Scope, coverage_for,
+    decide::{Request, decide, decide_all, decide_scope, select},
     fhir_in::from_fhir,
     fhir_out::{ConsentMeta, ConsentState, to_fhir},
     policy::{Action, Effect, Provision},
@@ -147,21 +147,61 @@ proptest! {
     }
 
     #[test]
-    fn terms_of_a_command_line_decide_the_same_after_fhir(terms in any_cli_terms(), request in any_request(), facts in any_facts()) {
+    fn terms_of_a_command_line_are_the_same_grant_after_fhir(terms in any_cli_terms(), request in any_request(), facts in any_facts()) {
+        let request = reading(request);
         // Only a selector for a sensitivity beside one for its standard code has no place in FHIR.
         if let Ok(bytes) = to_fhir(&terms, &meta(&request.requester)) {
             let imported = from_fhir(&bytes).unwrap();
-            prop_assert_eq!(permitted(&decide(&imported.terms, &request, &facts)), permitted(&decide(&terms, &request, &facts)));
-            prop_assert_eq!(imported.terms.laws, terms.laws);
+            let permits = permitted(&decide(&terms, &request, &facts));
+            prop_assert_eq!(permitted(&decide(&imported.terms, &request, &facts)), permits);
+            prop_assert!(imported.terms.laws.is_superset(&terms.laws));
+            match imported.grant_to(&request.requester, &[], 0) {
+                Ok(granted) => {
+                    prop_assert_eq!(permitted(&decide(&granted, &request, &facts)), permits);
+                    prop_assert_eq!((granted.write, granted.custodian, granted.expires), (terms.write, terms.custodian, terms.expires));
+                    prop_assert!(granted.laws.is_superset(&terms.laws));
+                }
+                Err(why) => {
+                    prop_assert_eq!(why, NoGrant::Nothing);
+                    prop_assert!(!permits && !terms.write && !terms.custodian);
+                }
+            }
         }
     }
 
     #[test]
-    fn imported_terms_decide_the_same_after_fhir(rules in vec(any_provision(), 1..4), request in any_request(), facts in any_facts()) {
+    fn imported_terms_decide_the_same_after_fhir_and_as_a_grant(rules in vec(any_provision(), 1..4), request in any_request(), facts in any_facts()) {
         let terms = Terms { provisions: rules.into_iter().map(unperioded).collect(), purposes: vec![purpose::act_reason(purpose::ANY)], ..Terms::default() };
         if let Ok(bytes) = to_fhir(&terms, &meta(&request.requester)) {
             let imported = from_fhir(&bytes).unwrap();
+            let request = Request { action: Action::Access, ..request };
             prop_assert_eq!(permitted(&decide(&imported.terms, &request, &facts)), permitted(&decide(&terms, &request, &facts)));
+            let request = reading(request);
+            let permits = permitted(&decide(&imported.terms, &request, &facts));
+            match imported.grant_to(&request.requester, &[], request.now) {
+                Ok(granted) => prop_assert_eq!(permitted(&decide(&granted, &request, &facts)), permits),
+                Err(NoGrant::Nothing) => {
+                    // What any purpose may have but none that is named, nor treatment, is not looked for.
+                    let treatment = Request { purpose: purpose::act_reason(purpose::TREAT), ..request };
+                    prop_assert!(!permitted(&decide(&terms, &treatment, &facts)));
+                }
+                Err(NoGrant::PartOfRecords) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_in_a_consent_stands_for_the_grantee(rules in vec(any_provision(), 1..4), request in any_request(), facts in any_facts()) {
+        let terms = Terms { provisions: rules.into_iter().map(unperioded).collect(), purposes: vec![purpose::act_reason(purpose::ANY)], ..Terms::default() };
+        let named = Request { requester: "Practitioner/1".to_owned(), ..reading(request) };
+        let party = Request { requester: "urn:chartmesh:party:1".to_owned(), ..named.clone() };
+        if let Ok(bytes) = to_fhir(&terms, &meta(&named.requester)) {
+            let imported = from_fhir(&bytes).unwrap();
+            let permits = permitted(&decide(&imported.terms, &named, &facts));
+            if let Ok(granted) = imported.grant_to(&party.requester, &[named.requester], party.now) {
+                // A reference of another form is a doubt for a party that was not named so before: never more than the Consent gives.
+                prop_assert!(permits || !permitted(&decide(&granted, &party, &facts)));
+            }
         }
     }
 
@@ -182,6 +222,11 @@ proptest! {
             }
         }
     }
+}
+
+/// As a party asks.
+fn reading(request: Request) -> Request {
+    Request { action: Action::Access, acts_for: Vec::new(), ..request }
 }
 
 /// A deny for a period is read more restrictively than it is meant, so it cannot round-trip.
@@ -259,6 +304,64 @@ fn writing_needs_its_own_word() {
     assert!(permitted(&decide(&terms, &ask, &facts("Observation", "1"))));
     ask.action = Action::Disclose;
     assert!(!permitted(&decide(&terms, &ask, &facts("Observation", "1"))));
+}
+
+#[test]
+fn adding_and_keeping_sealed_go_out_and_come_in_again() {
+    for (write, custodian, reads) in [(true, false, false), (false, true, false), (true, true, false), (true, true, true)] {
+        let terms = Terms {
+            provisions: if reads { all_but("hiv").provisions } else { Vec::new() },
+            purposes: vec![purpose::act_reason("TREAT"), purpose::act_reason("HPAYMT")],
+            expires: Some(1_800_000_000),
+            write,
+            custodian,
+            ..Terms::default()
+        };
+        let bytes = to_fhir(&terms, &meta("urn:chartmesh:party:1")).unwrap();
+        assert_eq!(chartmesh_fhir::check(&bytes), chartmesh_fhir::Typed::Ok);
+        let granted = from_fhir(&bytes).unwrap().grant_to("urn:chartmesh:party:1", &[], 1_700_000_000).unwrap();
+        assert_eq!(Terms { laws: terms.laws.clone(), ..granted.clone() }, terms);
+        assert_eq!(granted.laws.is_empty(), !reads, "what discloses comes with its notice");
+    }
+}
+
+#[test]
+fn what_a_grant_cannot_say_is_refused() {
+    let grant = |rules: Vec<Provision>| {
+        let terms = Terms { provisions: rules, purposes: vec![purpose::act_reason(purpose::ANY)], ..Terms::default() };
+        from_fhir(&to_fhir(&terms, &meta("party-a")).unwrap()).unwrap().grant_to("party-a", &[], 1_700_000_000)
+    };
+    let permit = |actions: &[Action]| Provision { actions: actions.to_vec(), ..Provision::everything(Effect::Permit) };
+    let some = |rule: Provision| Provision { classes: vec![crate::Class::Type("Observation".to_owned())], ..rule };
+    assert!(grant(vec![permit(&[Action::Collect])]).unwrap().write);
+    let all = grant(vec![permit(&[Action::Access, Action::Use, Action::Collect, Action::Correct])]).unwrap();
+    assert!(all.write && all.provisions == [Provision::everything(Effect::Permit)]);
+    assert_eq!(grant(vec![some(permit(&[Action::Collect]))]), Err(NoGrant::PartOfRecords));
+    assert_eq!(grant(vec![permit(&[Action::Correct])]), Err(NoGrant::PartOfRecords));
+    assert_eq!(grant(vec![some(permit(&[Action::KeepSealed])), permit(&[Action::Access])]), Err(NoGrant::PartOfRecords));
+    assert_eq!(grant(vec![permit(&[Action::Collect]), some(Provision::everything(Effect::Deny))]), Err(NoGrant::PartOfRecords));
+    assert_eq!(grant(vec![Provision::everything(Effect::Deny)]), Err(NoGrant::Nothing));
+    assert_eq!(grant(vec![Provision { recipients: vec!["party-b".to_owned()], ..permit(&[Action::Access]) }]), Err(NoGrant::Nothing));
+    assert_eq!(grant(vec![permit(&[Action::Disclose])]), Err(NoGrant::Nothing));
+}
+
+#[test]
+fn a_purpose_of_one_rule_is_no_limit_of_the_others() {
+    let rule = |label: &str, code: &str| Provision {
+        labels: vec![crate::Label::Code(chartmesh_records::Coding::new(crate::CONFIDENTIALITY, label))],
+        purposes: vec![purpose::act_reason(code)],
+        ..Provision::everything(Effect::Permit)
+    };
+    let root = Provision { exceptions: vec![rule("R", "BTG")], ..rule("N", "TREAT") };
+    let terms = Terms { provisions: vec![root], purposes: vec![purpose::act_reason(purpose::ANY)], ..Terms::default() };
+    let granted = from_fhir(&to_fhir(&terms, &meta("party-a")).unwrap()).unwrap().grant_to("party-a", &[], 0).unwrap();
+    assert_eq!(granted.purposes, [purpose::act_reason("TREAT"), purpose::act_reason("BTG")]);
+    let restricted =
+        chartmesh_records::ResourceFacts { labels: vec![chartmesh_records::Coding::new(crate::CONFIDENTIALITY, "R")], ..facts("Observation", "1") };
+    let asks = |code: &str| Request { purpose: purpose::act_reason(code), ..request("party-a") };
+    assert!(permitted(&decide(&granted, &asks("BTG"), &restricted)));
+    assert!(!permitted(&decide(&granted, &asks("TREAT"), &restricted)));
+    assert!(permitted(&decide(&granted, &asks("TREAT"), &facts("Observation", "1"))));
 }
 
 #[test]

@@ -211,6 +211,36 @@ fn ihe_privacy_consents_are_decided_as_their_notes_say() {
     assert!(allowed(&dissent, &practitioner("BTG"), &alcohol()));
 }
 
+/// What a party known to the Consent as `request` says may read under the grant that it becomes; none if it gives nothing.
+fn granted(imported: &Imported, request: &Request, facts: &ResourceFacts) -> Option<bool> {
+    const PARTY: &str = "urn:chartmesh:party:1";
+    let known_as = [vec![request.requester.clone()], request.acts_for.clone()].concat();
+    let terms = imported.clone().grant_to(PARTY, &known_as, request.now).ok()?;
+    let request = Request { requester: PARTY.to_owned(), acts_for: Vec::new(), ..request.clone() };
+    Some(matches!(decide(&terms, &request, facts), Decision::Permit(_)))
+}
+
+#[test]
+fn ihe_privacy_consents_decide_the_same_as_grants() {
+    let Some(directory) = directory("ihe-pcf") else { return };
+    for (name, request, facts, expected) in expected() {
+        let imported = read_pcf(&directory, &format!("ex-consent-{name}"));
+        let got = granted(&imported, &request, &facts);
+        assert_eq!(got.unwrap_or(false), expected, "{name}: {} for {} asks for {}/{}", request.requester, request.purpose.code, facts.resource_type, facts.id);
+        let gives = match name {
+            "basic-reject" => false,
+            "expired-treat" => request.now < 1_672_531_200,
+            "intermediate-purpose" => request.requester == "Organization/ex-org-researcher",
+            _ => true,
+        };
+        assert_eq!(got.is_some(), gives, "{name} for {}", request.requester);
+    }
+    let dissent = read_pcf(&directory, "ex-dissent-intermediate-break-glass");
+    assert_eq!(granted(&dissent, &practitioner("BTG"), &alcohol()), Some(true));
+    assert_eq!(granted(&dissent, &practitioner("TREAT"), &alcohol()), Some(false));
+    assert_eq!(granted(&dissent, &clerk("BTG"), &alcohol()), None);
+}
+
 #[test]
 fn every_ihe_privacy_consent_is_read_and_covered_by_a_case() {
     let Some(directory) = directory("ihe-pcf") else { return };
@@ -247,14 +277,14 @@ fn of_several_ihe_consents_a_deny_overrides() {
 }
 
 enum Read {
-    Decided(Imported),
+    Decided(Box<Imported>),
     Refused(ConsentReadError),
 }
 
 fn read_official(directory: &std::path::Path, name: &str) -> Read {
     let bytes = fs::read(directory.join(format!("r4-official__Consent-consent-example-{name}.json"))).unwrap();
     match from_fhir(&bytes) {
-        Ok(imported) => Read::Decided(imported),
+        Ok(imported) => Read::Decided(Box::new(imported)),
         Err(error) => Read::Refused(error),
     }
 }
@@ -263,7 +293,7 @@ fn read_official(directory: &std::path::Path, name: &str) -> Read {
 fn the_official_withholding_examples_are_decided_as_their_texts_say() {
     let Some(directory) = directory("consent") else { return };
     let decided = |name: &str| match read_official(&directory, name) {
-        Read::Decided(imported) => imported,
+        Read::Decided(imported) => *imported,
         Read::Refused(error) => panic!("{name}: {error}"),
     };
     let other =

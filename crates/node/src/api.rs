@@ -201,11 +201,15 @@ pub enum Request {
         /// Grant id, or the beginning of it.
         grant: String,
     },
-    /// A grant from a FHIR Consent; its grantee must be a known peer.
+    /// A grant from a FHIR Consent.
     ConsentImport {
         /// FHIR JSON.
         #[serde(with = "serde_bytes")]
         consent: Vec<u8>,
+        /// Whom it is granted to; else the one contact that the Consent names.
+        peer: Option<String>,
+        /// The reference by which the Consent names them, such as `Practitioner/7`.
+        named: Option<String>,
     },
     /// The sealed invitation of a grant, to be carried as a file.
     ConsentInvitation {

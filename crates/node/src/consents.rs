@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chartmesh_consent::{Action, ConsentMeta, ConsentState, Effect, Period, Provision, Terms, from_fhir, select, to_fhir};
+use chartmesh_consent::{ConsentMeta, ConsentState, Imported, Recipient, Terms, from_fhir, select, to_fhir};
 use chartmesh_identity::{GrantId, LedgerId, PartyKey};
 use chartmesh_records::Compartment;
 
@@ -11,6 +11,7 @@ use crate::{
     core::Core,
     duties::{notices, read_request},
     node::Node,
+    peers::Peer,
     reading::{Held, Version},
     time,
 };
@@ -81,16 +82,11 @@ impl Node {
             let (id, grant) = core.find_any_grant(word)?;
             let (ledger, view) = core.open(&id)?;
             let open = view.grants.get(&grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
-            let shares = open.terms.provisions.iter().any(|rule| rule.effect == Effect::Permit);
-            if open.terms.custodian || (open.terms.write && !shares) {
-                let what = if open.terms.custodian { "keeping sealed copies" } else { "adding records without reading any" };
-                return Err(ApiError::failed(format_args!("a FHIR Consent has no words for {what}, so that this grant cannot be written as one")));
-            }
             let state = ledger.lane(&open.circle).grants.get(&grant);
             let live = state.is_some_and(|state| state.is_live(time::now()));
             let patient = core.current_resources(&id)?.into_iter().find(|held| held.facts.resource_type == "Patient");
             let meta = ConsentMeta {
-                patient: patient.map_or_else(|| format!("urn:chartmesh:ledger:{id}"), |held| format!("Patient/{}", held.facts.id)),
+                patient: patient.map_or_else(|| format!("{LEDGER}{id}"), |held| format!("Patient/{}", held.facts.id)),
                 grantee: party_reference(&open.party),
                 grantee_name: Some(open.party_name.clone()),
                 grant: format!("urn:chartmesh:grant:{grant}"),
@@ -101,27 +97,33 @@ impl Node {
         })
     }
 
-    /// Grants what a FHIR Consent says, to the contact that it names.
-    pub(crate) async fn consent_import(&self, consent: &[u8]) -> Result<GrantInfo, ApiError> {
+    /// Grants what a FHIR Consent says: to `peer`, whom it calls `named`, or else to the contact that it names.
+    pub(crate) async fn consent_import(&self, consent: &[u8], peer: Option<&str>, named: Option<String>) -> Result<GrantInfo, ApiError> {
         let imported = from_fhir(consent).map_err(|error| ApiError::failed(format_args!("the Consent cannot be taken over: {error}")))?;
-        let json: serde_json::Value = serde_json::from_slice(consent).map_err(|error| ApiError::failed(format_args!("not JSON: {error}")))?;
-        let (alias, party) = self.with(|core| {
-            core.own_ledger()?;
-            let mut named = Vec::new();
-            texts(&json, &mut named);
-            let known: Vec<_> = core
-                .peers
-                .iter()
-                .filter(|peer| peer.added && named.iter().any(|text| *text == party_reference(&peer.party()) || *text == peer.name()))
-                .collect();
-            match known.as_slice() {
-                [peer] => Ok((peer.alias.clone(), peer.party())),
-                [] => Err(ApiError::failed("the Consent names nobody who is a contact here")
-                    .advise("its recipient must be a contact: `chartmesh peer add`, then name it by its card's name")),
-                _ => Err(ApiError::failed("the Consent names several contacts").advise("import one Consent for each")),
+        let (alias, terms) = self.with(|core| {
+            let own = core.own_ledger()?;
+            if imported.patient.as_deref().and_then(|patient| patient.strip_prefix(LEDGER)).is_some_and(|patient| patient != own.to_string()) {
+                return Err(ApiError::failed("the Consent is of another patient (Consent.patient)"));
             }
+            let (peer, called) = core.recipient(&imported, peer, named)?;
+            let (alias, name, party) = (peer.alias.clone(), peer.name().to_owned(), party_reference(&peer.party()));
+            let others: BTreeSet<&str> = imported
+                .recipients
+                .iter()
+                .map(|named| named.reference.as_str())
+                .filter(|named| *named != party && !called.iter().any(|one| one == named))
+                .collect();
+            let advice = if others.is_empty() {
+                "`chartmesh consent revoke` ends a grant; `chartmesh consent list` shows them".to_owned()
+            } else {
+                format!("it names {}; if that is {name}, say so with --to {alias} --named REFERENCE", others.into_iter().collect::<Vec<_>>().join(", "))
+            };
+            let terms = imported
+                .clone()
+                .grant_to(&party, &called, time::now())
+                .map_err(|why| ApiError::failed(format_args!("the Consent cannot be granted to {name}: {why}")).advise(advice))?;
+            Ok((alias, terms))
         })?;
-        let terms = lift(imported.terms, &party_reference(&party), time::now());
         self.grant(&alias, terms).await
     }
 
@@ -140,75 +142,35 @@ impl Node {
 
 /// How a party is written in a Consent.
 const PARTY: &str = "urn:chartmesh:party:";
+/// How a patient without a Patient resource is.
+const LEDGER: &str = "urn:chartmesh:ledger:";
 
 /// A party as consent and FHIR name it.
 pub(crate) fn party_reference(party: &PartyKey) -> String {
     format!("{PARTY}{party}")
 }
 
-/// What `to_fhir` lists for a permit that says nothing of actions, without and with the right to write.
-const READS: [Action; 2] = [Action::Access, Action::Use];
-const READS_AND_WRITES: [Action; 4] = [Action::Access, Action::Use, Action::Collect, Action::Correct];
-
-/// A root that denies the grantee everything says what silence says: its exceptions stand for themselves.
-fn unwrap(provisions: Vec<Provision>, grantee: &str) -> Vec<Provision> {
-    match provisions.as_slice() {
-        [root] if !root.exceptions.is_empty() => {
-            let recipients = root.recipients.clone();
-            let bare = Provision { recipients: recipients.clone(), exceptions: root.exceptions.clone(), ..Provision::everything(Effect::Deny) };
-            if *root == bare && recipients.iter().all(|who| who == grantee) { root.exceptions.clone() } else { provisions }
-        }
-        _ => provisions,
-    }
-}
-
-/// Puts what all permits of a Consent have in common where a grant says it for all of its rules: purposes, the end, the right to write, and the grantee itself. The meaning stays: a
-/// limit of the whole limits every rule.
-fn lift(mut terms: Terms, grantee: &str, now: i64) -> Terms {
-    terms.provisions = unwrap(std::mem::take(&mut terms.provisions), grantee);
-    let permits: Vec<&Provision> = terms.provisions.iter().filter(|rule| rule.effect == Effect::Permit).collect();
-    let Some(first) = permits.first() else { return terms };
-    let (purposes, period) = (first.purposes.clone(), first.period);
-    let common_purposes = !purposes.is_empty() && permits.iter().all(|rule| rule.purposes == purposes);
-    let begun = |period: &Period| period.start.is_none_or(|start| start <= now);
-    let common_period = period.as_ref().is_some_and(begun) && permits.iter().all(|rule| rule.period == period);
-    let all_do = |actions: &[Action]| permits.iter().all(|rule| rule.actions == actions);
-    let (reads, writes) = (all_do(&READS), all_do(&READS_AND_WRITES));
-    if common_purposes {
-        terms.purposes = purposes;
-    }
-    terms.write |= writes;
-    if common_period {
-        terms.expires = period.and_then(|period| period.end);
-    }
-    for rule in terms.provisions.iter_mut().filter(|rule| rule.effect == Effect::Permit) {
-        if common_purposes {
-            rule.purposes.clear();
-        }
-        if common_period {
-            rule.period = None;
-        }
-        if reads || writes {
-            rule.actions.clear();
-        }
-        if rule.recipients == [grantee] {
-            rule.recipients.clear();
-        }
-    }
-    terms
-}
-
-/// Every string in a JSON value.
-fn texts<'a>(value: &'a serde_json::Value, into: &mut Vec<&'a str>) {
-    match value {
-        serde_json::Value::String(text) => into.push(text),
-        serde_json::Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
-        serde_json::Value::Object(map) => map.values().for_each(|item| texts(item, into)),
-        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
-    }
-}
-
 impl Core {
+    /// Whom a Consent is for, and the references by which it calls them.
+    fn recipient(&self, imported: &Imported, peer: Option<&str>, named: Option<String>) -> Result<(&Peer, Vec<String>), ApiError> {
+        let known = |called: &Recipient, peer: &Peer| {
+            called.reference == party_reference(&peer.party()) || called.reference == peer.name() || called.name.as_deref() == Some(peer.name())
+        };
+        if let Some(word) = peer {
+            if named.as_ref().is_some_and(|named| !imported.recipients.iter().any(|called| called.reference == *named)) {
+                return Err(ApiError::usage(format_args!("the Consent names no recipient {:?}", named.unwrap_or_default())));
+            }
+            return Ok((self.peers.find(word)?, named.into_iter().collect()));
+        }
+        let found: Vec<&Peer> = self.peers.iter().filter(|peer| peer.added && imported.recipients.iter().any(|called| known(called, peer))).collect();
+        match found.as_slice() {
+            [peer] => Ok((peer, imported.recipients.iter().filter(|called| known(called, peer)).map(|called| called.reference.clone()).collect())),
+            [] => Err(ApiError::failed("the Consent names nobody who is a contact here")
+                .advise("say whom to grant it to with --to; `chartmesh peer list` shows the contacts, `chartmesh peer add` adds one")),
+            _ => Err(ApiError::failed("the Consent names several contacts").advise("say with --to whom to grant it to, and import it once for each")),
+        }
+    }
+
     fn find_any_grant(&self, word: &str) -> Result<(LedgerId, GrantId), ApiError> {
         let mut last = ApiError::failed(format_args!("no grant {word:?}")).advise("`chartmesh consent list` shows the grants");
         for id in self.replica.ledgers.keys() {

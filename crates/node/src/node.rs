@@ -135,7 +135,7 @@ impl Node {
             Request::ConsentShow { grant } => self.consent_show(&grant).map(Response::Grant),
             Request::ConsentRevoke { grant, reason } => self.consent_revoke(&grant, reason.as_deref()).await.map(Response::Grant),
             Request::ConsentExport { grant } => self.consent_export(&grant).map(Response::Bytes),
-            Request::ConsentImport { consent } => self.consent_import(&consent).await.map(Response::Grant),
+            Request::ConsentImport { consent, peer, named } => self.consent_import(&consent, peer.as_deref(), named).await.map(Response::Grant),
             Request::ConsentInvitation { grant } => self.consent_invitation(&grant).map(Response::Bytes),
             Request::LedgerLog { patient } => self.ledger_log(patient.as_deref()).map(Response::Log),
             Request::LedgerVerify => self.ledger_verify().map(Response::Verified),

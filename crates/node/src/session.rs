@@ -40,7 +40,7 @@ pub(crate) struct Slot {
     pub(crate) settled: bool,
     told_pending: Option<u64>,
     /// Documents that the peer could not give in this session; asked for again now and then.
-    pub(crate) not_given: BTreeSet<BlobHash>,
+    not_given: BTreeSet<BlobHash>,
     /// Signs a claim when challenged: recovery.
     claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
     /// The peer was sent an invitation in this session.
@@ -273,13 +273,14 @@ impl Core {
                 self.persist(ledger, &charters, &all)?;
                 self.sessions.received += all.len() as u64;
                 // Before the acknowledgement that follows: or the peer would take this side for done, and leave with documents that are still to be fetched.
-                self.tell_pending_now(id)?;
+                let counts = self.pending_counts();
+                self.tell_pending_now(id, &counts)?;
                 self.confirm_revocations()?;
                 let others: Vec<u64> = self.sessions.slots.keys().copied().filter(|other| *other != id).collect();
                 for other in others {
                     self.event(other, Event::Changed(ledger));
                 }
-                self.tell_pending();
+                self.tell_counts(&counts);
                 self.sessions.signals.fetch.notify_one();
                 self.sessions.signals.duties.notify_one();
             }
@@ -371,7 +372,8 @@ impl Core {
             }
         }
         // Ahead of all that follows: what an earlier session left to be fetched is fetched now, before the peer takes this side for done.
-        self.tell_pending_now(id)?;
+        let counts = self.pending_counts();
+        self.tell_pending_now(id, &counts)?;
         self.invite(id);
         self.sessions.signals.sessions.notify_waiters();
         self.sessions.signals.fetch.notify_one();
@@ -528,8 +530,7 @@ impl Core {
     }
 
     /// Tells one session at once, ahead of what it has yet to send.
-    fn tell_pending_now(&mut self, id: u64) -> Result<(), ApiError> {
-        let counts = self.pending_counts();
+    fn tell_pending_now(&mut self, id: u64, counts: &BTreeMap<u64, u64>) -> Result<(), ApiError> {
         let Some(slot) = self.sessions.slots.get_mut(&id) else { return Ok(()) };
         let blobs = counts.get(&id).copied().unwrap_or_default();
         slot.told_pending = Some(blobs);
@@ -554,6 +555,10 @@ impl Core {
     /// Tells each session how many documents are still to be fetched from its peer.
     pub(crate) fn tell_pending(&mut self) {
         let counts = self.pending_counts();
+        self.tell_counts(&counts);
+    }
+
+    fn tell_counts(&mut self, counts: &BTreeMap<u64, u64>) {
         let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
         for id in ids {
             let Some(slot) = self.sessions.slots.get_mut(&id) else { continue };

@@ -11,16 +11,25 @@ use crate::{
     files,
 };
 
-/// Grant what a FHIR R4 Consent says; who it names must be a contact
+/// Grant what a FHIR R4 Consent says
+///
+/// It is granted to the contact that the Consent names as recipient, by name or party key. Where it names nobody, or calls them otherwise, say who is meant.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// The Consent, as JSON
     file: PathBuf,
+    /// Whom to grant it to: the contact's short name
+    #[arg(long, value_name = "PEER")]
+    to: Option<String>,
+    /// How the Consent calls them, such as Practitioner/7; without it they get what it gives to everybody
+    #[arg(long, value_name = "REFERENCE", requires = "to")]
+    named: Option<String>,
 }
 
 impl Import {
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        let info: GrantInfo = context.ask(Request::ConsentImport { consent: files::read(&self.file)? }).await?;
+        let info: GrantInfo =
+            context.ask(Request::ConsentImport { consent: files::read(&self.file)?, peer: self.to.clone(), named: self.named.clone() }).await?;
         context.output.answer(&info, super::render)?;
         Ok(Outcome::Done)
     }
