@@ -4,6 +4,7 @@ mod attachments;
 mod audit;
 mod chart;
 mod input;
+mod mistakes;
 mod naming;
 mod offline;
 mod probe;

@@ -121,8 +121,8 @@ impl Node {
             Request::PeerRemove { alias } => self.peer_remove(&alias).map(Response::Peer),
             Request::Import { paths, patient } => self.import(paths, patient.as_deref()).await.map(Response::Imported),
             Request::RecordsList { patient, resource_type } => self.records_list(patient.as_deref(), resource_type.as_deref()).await.map(Response::Records),
-            Request::RecordsShow { reference, patient, document, purpose } => {
-                self.records_show(&reference, patient.as_deref(), document.as_deref(), purpose.as_deref()).await.map(Response::Shown)
+            Request::RecordsShow { reference, patient, document, purpose, quarantined } => {
+                self.records_show(&reference, patient.as_deref(), document.as_deref(), purpose.as_deref(), quarantined).await.map(Response::Shown)
             }
             Request::RecordsExport { directory, patient, purpose } => {
                 self.records_export(&directory, patient.as_deref(), purpose.as_deref()).await.map(Response::Exported)

@@ -63,7 +63,7 @@ fn store_keyring(writer: &mut Writer<'_>, secrets: &Secrets, words: &RecoveryWor
 pub(crate) fn check_name(secrets: &Secrets) -> Result<(), ApiError> {
     let keys = crate::secrets::Keys::from_secrets(secrets);
     let card = chartmesh_identity::Card { profile: keys.profile(), contact: chartmesh_identity::Contact::default() };
-    card.sign(&keys.signing).map(|_| ()).map_err(|_| ApiError::usage("a name has 1 to 120 characters, none of them a control character"))
+    card.sign(&keys.signing).map(|_| ()).map_err(|_| ApiError::usage("a name has 1 to 120 characters, all of which can be seen"))
 }
 
 /// Makes the vault of a home that has none.
