@@ -414,6 +414,20 @@ fn elements_that_cannot_be_represented_are_named() {
             other => panic!("{element}: {other:?}"),
         }
     }
+    let data = r#""provision":{"data":[{"meaning":"instance","reference":{"reference":"WHAT"}}],"#;
+    for (from, to, with, element) in [
+        ("party-a", "party-a", "#him", "Consent.provision.actor[0].reference"),
+        ("party-a", "party-a", "Practitioner?identifier=x|9", "Consent.provision.actor[0].reference"),
+        ("\"provision\":{", data, "#that", "Consent.provision.data[0].reference"),
+        ("\"provision\":{", data, "Observation?code=1", "Consent.provision.data[0].reference"),
+        ("\"provision\":{", data, "urn:oid:1.2.3", "Consent.provision.data[0].reference"),
+    ] {
+        let changed = good.replacen(from, &to.replace("party-a", with).replace("WHAT", with), 1);
+        match from_fhir(changed.as_bytes()) {
+            Err(crate::ConsentReadError::Element { element: named, .. }) => assert_eq!(named, element, "{with}"),
+            other => panic!("{with}: {other:?}"),
+        }
+    }
     let twice = good.replacen("\"type\":\"deny\"", "\"type\":\"deny\",\"type\":\"permit\"", 1);
     assert_eq!(from_fhir(twice.as_bytes()), Err(crate::ConsentReadError::Json));
 }
