@@ -2,6 +2,8 @@
 //!
 //! From HL7 Terminology 7.0.1 (`hl7.terminology.r4`): `v3-ActReason` 3.1.0, `v3-ActCode` 9.0.0, `v3-Confidentiality`.
 
+use std::sync::LazyLock;
+
 pub(crate) const ACT_REASON: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 pub(crate) const ACT_CODE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
 pub(crate) const CONFIDENTIALITY: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
@@ -69,30 +71,35 @@ pub(crate) fn standard(kind: &str) -> Option<&'static str> {
         .find_map(|(own, code)| (own == kind).then_some(code))
 }
 
-fn below(tables: &[&str], wide: &str, narrow: &str) -> bool {
-    wide == narrow
-        || tables
-            .iter()
-            .flat_map(|table| table.lines())
-            .filter_map(|line| line.trim().split_once(": "))
-            .filter(|(parent, _)| *parent == wide)
-            .flat_map(|(_, children)| children.split(' '))
-            .any(|child| below(tables, child, narrow))
+/// Wide and narrow codes of a table.
+type Pairs = Vec<(&'static str, &'static str)>;
+
+fn pairs(table: &'static str) -> Pairs {
+    let lines = table.lines().filter_map(|line| line.trim().split_once(": "));
+    lines.flat_map(|(parent, children)| children.split(' ').map(move |child| (parent, child))).collect()
+}
+
+static REASON_PAIRS: LazyLock<Pairs> = LazyLock::new(|| pairs(REASONS));
+static SENSITIVE_PAIRS: LazyLock<Pairs> = LazyLock::new(|| pairs(SENSITIVE));
+static MEANT_PAIRS: LazyLock<Pairs> = LazyLock::new(|| [pairs(SENSITIVE), pairs(ALSO_MEANT)].concat());
+
+fn below(pairs: &Pairs, wide: &str, narrow: &str) -> bool {
+    wide == narrow || pairs.iter().any(|(parent, child)| *child == narrow && below(pairs, wide, parent))
 }
 
 /// Whether one purpose is another, or lies below it.
 pub(crate) fn reason_within(wide: &str, narrow: &str) -> bool {
-    below(&[REASONS], wide, narrow)
+    below(&REASON_PAIRS, wide, narrow)
 }
 
 /// Whether one sensitivity code is another, or is published as lying below it.
 pub(crate) fn sensitivity_within(wide: &str, narrow: &str) -> bool {
-    below(&[SENSITIVE], wide, narrow)
+    below(&SENSITIVE_PAIRS, wide, narrow)
 }
 
 /// Whether a deny of the one is also meant of the other.
 pub(crate) fn meant_by(wide: &str, narrow: &str) -> bool {
-    below(&[SENSITIVE, ALSO_MEANT], wide, narrow)
+    below(&MEANT_PAIRS, wide, narrow)
 }
 
 /// Where one of chartmesh's sensitivities stands among them.

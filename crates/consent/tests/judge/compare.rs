@@ -4,10 +4,11 @@ use chartmesh_consent::{
     Action, ConsentMeta, ConsentReadError, ConsentState, Coverage, Decision, Imported, NoGrant, Request, Terms, coverage_for, decide, decide_all, from_fhir,
     select, to_fhir,
 };
-use chartmesh_records::ResourceFacts;
+use chartmesh_records::{Coding, ResourceFacts};
 use serde_json::Value;
 
 use crate::{
+    codes::ACT_REASON,
     histories::{History, PARTY, Paper},
     reading::{Rule, Unread, rules},
     verdict::{self, Says},
@@ -193,6 +194,19 @@ fn granted(read: &Read<'_>, history: &History, tally: &mut Tally) -> Agreed {
     }
     let rules = rules(&paper).map_err(|_| Disagreement(format!("unreadable once the party is named by its key: {paper}")))?;
     let grant = read.imported.clone().grant_to(PARTY, &history.known_as, now);
+    if let Some(ours) = &read.paper.ours {
+        let kept = match &grant {
+            Ok(terms) => (terms.write, terms.custodian) == (ours.write, ours.custodian),
+            Err(why) => *why == NoGrant::Nothing,
+        };
+        agree(kept, &format!("another grant than it was written from: {grant:?}"), || paper.to_string())?;
+    }
+    // The grant goes out again as FHIR (of a third of them, to save time).
+    let out = grant.as_ref().ok().filter(|_| history.known_as.is_empty()).and_then(|terms| written(terms, PARTY));
+    let out = match &out {
+        Some(out) => Some((out, self::rules(out).map_err(|_| Disagreement(format!("what is written cannot be read: {out}")))?)),
+        None => None,
+    };
     for request in history.requests.iter().filter(|request| request.now >= now) {
         let own = Request { requester: PARTY.to_owned(), acts_for: Vec::new(), ..request.clone() };
         for record in &history.records {
@@ -205,6 +219,10 @@ fn granted(read: &Read<'_>, history: &History, tally: &mut Tally) -> Agreed {
                     agree(decided == judged, &format!("the grant decides {decided}, judged {judged}"), || {
                         format!("{terms:?}\n{}", shown(&[&paper], &own, record))
                     })?;
+                    if let Some((out, rules)) = &out {
+                        let written = verdict::one(rules, &own, record) == Says::Permit;
+                        agree(written == judged, &format!("written again judged {written}, before {judged}"), || shown(&[&paper, out], &own, record))?;
+                    }
                 }
                 Ok(terms) => {
                     // To add records and to keep them sealed is for all records, or for none.
@@ -215,13 +233,13 @@ fn granted(read: &Read<'_>, history: &History, tally: &mut Tally) -> Agreed {
                     };
                     let within = terms.expires.is_none_or(|end| own.now < end) && terms.purposes().contains(&own.purpose);
                     let judged = judge(own.action);
-                    agree(judged == (flag && within) || (flag && !within), &format!("the grant says {flag}, judged {judged}"), || {
+                    agree(if flag { judged || !within } else { !judged }, &format!("the grant says {flag}, judged {judged}"), || {
                         format!("{terms:?}\n{}", shown(&[&paper], &own, record))
                     })?;
                 }
                 Err(NoGrant::Nothing) => {
                     // What cannot be read is nothing to a party, even if it could be used.
-                    let asked = own.purpose.code == "TREAT" && own.action == Action::Access;
+                    let asked = own.purpose == Coding::new(ACT_REASON, "TREAT") && own.action == Action::Access;
                     agree(!asked || !judge(own.action), "nothing to grant, judged permitted", || shown(&[&paper], &own, record))?;
                 }
                 Err(NoGrant::PartOfRecords) => {}

@@ -275,7 +275,7 @@ fn provision(dice: &mut Dice, kind: Option<&str>, depth: usize) -> Value {
         }
     };
     repeat("actor", 30, &mut |dice| {
-        let role = if kind == Some("permit") && dice.percent(10) { "AUT" } else { role };
+        let role = if dice.percent(if kind == Some("permit") { 10 } else { 3 }) { "AUT" } else { role };
         json!({"role": {"coding": [{"system": PARTICIPATION, "code": role}]}, "reference": {"reference": dice.pick(&WHO)}})
     });
     repeat("action", 20, &mut |dice| {
