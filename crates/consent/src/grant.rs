@@ -103,7 +103,7 @@ fn permits(rule: &Provision) -> bool {
 /// Purposes that all permits have in common are said once; else the grant covers all that are named, and each rule limits itself.
 fn lift_purposes(terms: &mut Terms) {
     if let Some(purposes) = shared(&terms.provisions, |rule| (!rule.purposes.is_empty()).then(|| rule.purposes.clone())) {
-        terms.purposes = purposes;
+        terms.purposes = treatment_first(purposes);
         for rule in terms.provisions.iter_mut().filter(|rule| rule.effect == Effect::Permit) {
             rule.purposes.clear();
         }
@@ -111,10 +111,17 @@ fn lift_purposes(terms: &mut Terms) {
     }
     let mut named = Vec::new();
     if !limited(&terms.provisions, &[], &mut named) {
-        // Keys are handed over for the purpose that stands first.
-        named = [vec![purpose::act_reason(purpose::TREAT)], named, vec![purpose::act_reason(purpose::ANY)]].concat();
+        named.push(purpose::act_reason(purpose::ANY));
     }
-    terms.purposes = named;
+    terms.purposes = treatment_first(named);
+}
+
+/// Keys are handed over for the purpose that stands first: not for any at all, which leaves a doubt about each that is excepted.
+fn treatment_first(mut purposes: Vec<Coding>) -> Vec<Coding> {
+    if purposes.iter().any(purpose::is_any) {
+        purposes.insert(0, purpose::act_reason(purpose::TREAT));
+    }
+    purposes
 }
 
 /// Whether every permit has purposes, of its own or from the rule that it is an exception to. Collects them.

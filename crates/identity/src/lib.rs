@@ -11,6 +11,8 @@ mod ids;
 mod keys;
 mod signed;
 mod ticket;
+#[cfg(test)]
+mod vectors;
 mod words;
 
 pub use card::{Card, CardError, Contact, Kind, Profile};
