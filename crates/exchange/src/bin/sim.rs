@@ -19,7 +19,7 @@ const USAGE: &str = "usage: sim [--seeds N] [--from SEED] [--acts N] [--jobs N] 
        sim --print SEED [--acts N]";
 /// Runs that shortening one script may take.
 const SHRINKING: usize = 400;
-/// Failing seeds that are shortened; of further ones only the number is told.
+/// Failing seeds that are shortened; of further ones only the problems are told.
 const SHORTENED: usize = 3;
 
 struct Options {
@@ -117,9 +117,12 @@ fn many(options: &Options) -> ExitCode {
         }
     });
     let failed = failed.into_inner().unwrap_or_default();
-    for (seed, report) in failed.iter().take(SHORTENED) {
+    for (n, (seed, report)) in failed.iter().enumerate() {
         println!("seed {seed} failed:");
         tell(report);
+        if n >= SHORTENED {
+            continue;
+        }
         let script = sim::shrink(&sim::plot(*seed, options.acts), report.problems[0].rule, SHRINKING);
         println!("the same rule breaks in this script, to be run with --script FILE:\n{script}");
     }

@@ -1,10 +1,10 @@
 //! Who is in every history: two patients with three devices each and one to begin anew with, two custodians, a hospital of three nodes, a clinic of two, two practitioners, and somebody who has no
 //! business here.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use chartmesh_identity::{AccessId, GrantId, Kind, LaneId, LedgerId, PartyKey, SigningSecret};
-use chartmesh_ledger::Root;
+use chartmesh_identity::{AccessId, CharterHash, GrantId, Kind, LaneId, LedgerId, PartyKey, Signed, SigningSecret};
+use chartmesh_ledger::{Charter, Root};
 
 use super::people::{self, Person};
 
@@ -12,6 +12,9 @@ use super::people::{self, Person};
 pub(super) const CATALOGS: usize = 3;
 /// The node that never turns against anybody and is never put back: a custodian.
 pub(super) const CUSTODIAN: usize = 8;
+
+/// The patients' names.
+const PATIENTS: [&str; 2] = ["Anna", "Ben"];
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,7 @@ pub enum Role {
 }
 
 /// A patient: two devices from the beginning, a tablet that may come later, and a new device for when the recovery words are needed.
+#[derive(Clone)]
 pub struct Patient {
     /// For people.
     pub name: &'static str,
@@ -86,22 +90,38 @@ impl Patient {
     }
 }
 
-/// Everybody, by node.
-pub(super) fn cast() -> Vec<(Role, Person)> {
-    let mut cast = Vec::new();
-    for (patient, name) in ["Anna", "Ben"].into_iter().enumerate() {
-        cast.extend(["phone", "laptop", "tablet", "new phone"].map(|device| (Role::Device(patient), Person::new(&format!("{name}'s {device}"), Kind::Patient))));
-    }
-    cast.extend(["custodian", "other custodian"].map(|name| (Role::Custodian, Person::new(name, Kind::Custodian))));
-    cast.extend(Person::nodes("hospital", Kind::Organization, 3).into_iter().map(|node| (Role::Party, node)));
-    cast.extend(Person::nodes("clinic", Kind::Organization, 2).into_iter().map(|node| (Role::Party, node)));
-    cast.extend(["Dr Lee", "Dr Roe"].map(|name| (Role::Party, Person::new(name, Kind::Practitioner))));
-    cast.push((Role::Stranger, Person::new("Eve", Kind::Practitioner)));
-    cast
+/// Everybody, by node. Made once: their keys and cards are the same in every history.
+pub(super) fn cast() -> &'static [(Role, Arc<Person>)] {
+    static CAST: OnceLock<Vec<(Role, Arc<Person>)>> = OnceLock::new();
+    CAST.get_or_init(|| {
+        let mut cast = Vec::new();
+        for (patient, name) in PATIENTS.into_iter().enumerate() {
+            let devices = ["phone", "laptop", "tablet", "new phone"];
+            cast.extend(devices.map(|device| (Role::Device(patient), Person::new(&format!("{name}'s {device}"), Kind::Patient))));
+        }
+        cast.extend(["custodian", "other custodian"].map(|name| (Role::Custodian, Person::new(name, Kind::Custodian))));
+        cast.extend(Person::nodes("hospital", Kind::Organization, 3).into_iter().map(|node| (Role::Party, node)));
+        cast.extend(Person::nodes("clinic", Kind::Organization, 2).into_iter().map(|node| (Role::Party, node)));
+        cast.extend(["Dr Lee", "Dr Roe"].map(|name| (Role::Party, Person::new(name, Kind::Practitioner))));
+        cast.push((Role::Stranger, Person::new("Eve", Kind::Practitioner)));
+        cast.into_iter().map(|(role, person)| (role, Arc::new(person))).collect()
+    })
 }
 
-/// Names by node, for people.
-pub fn names() -> &'static [String] {
-    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
-    NAMES.get_or_init(|| cast().into_iter().map(|(_, person)| person.name).collect())
+/// Both patients with version 0 of their charters: phone and laptop are devices. Made once.
+pub(super) fn patients() -> &'static [(Patient, Signed<Charter>)] {
+    static BOTH: OnceLock<Vec<(Patient, Signed<Charter>)>> = OnceLock::new();
+    BOTH.get_or_init(|| {
+        let people = cast();
+        let begin = |(n, name): (usize, &'static str)| {
+            let mut patient = Patient::new(name, [0, 1, 2, 3].map(|device| 4 * n + device));
+            let [phone, laptop, ..] = patient.devices;
+            let devices = [&*people[phone].1, &*people[laptop].1];
+            let custodians = [&*people[CUSTODIAN].1, &*people[CUSTODIAN + 1].1];
+            let genesis = people::charter_under(patient.roots(), &patient.root(phone), &devices, &custodians, patient.keyring());
+            patient.ledger = CharterHash::of(genesis.as_bytes()).as_ledger();
+            (patient, genesis.signed().clone())
+        };
+        PATIENTS.into_iter().enumerate().map(begin).collect()
+    })
 }

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Most bytes of a session that has nothing new, both ways, with both ledgers.
-pub const QUIET_SESSION: u64 = 6_000;
+pub const QUIET_SESSION: u64 = 5_000;
 
 fn entries(ledger: &Ledger) -> impl Iterator<Item = &Entry> {
     ledger.lanes().flat_map(|lane| ledger.entries(lane))
@@ -252,20 +252,26 @@ pub(super) fn secrecy(story: &mut Story, when: &str) {
     told(story, Rule::Secrecy, problems);
 }
 
-/// By patient, what every document says that any honest node holds and that may reach the patient.
-pub(super) fn contents(story: &Story) -> Vec<BTreeSet<u64>> {
-    let of = |patient: usize| {
-        let held = |node: usize| story.copy(patient, node).into_iter().flat_map(entries).filter_map(|entry| if let Action::Publish { documents } = &entry.header.action { Some(documents) } else { None });
-        let keepers = story.keepers(patient);
-        keepers.into_iter().flat_map(held).flatten().filter_map(|blob| story.contents.get(&blob.hash).copied()).collect()
+/// What every document says that an honest device or custodian holds, by patient and node.
+pub(super) fn contents(story: &Story) -> Vec<(usize, usize, BTreeSet<u64>)> {
+    let of = |patient: usize, node: usize| {
+        let documents = story.copy(patient, node).into_iter().flat_map(entries).filter_map(|entry| match &entry.header.action {
+            Action::Publish { documents } => Some(documents),
+            _ => None,
+        });
+        documents.flatten().filter_map(|blob| story.contents.get(&blob.hash).copied()).collect()
     };
-    (0..story.patients.len()).map(of).collect()
+    let nodes = (0..story.patients.len()).flat_map(|patient| story.keepers(patient).into_iter().map(move |node| (patient, node)));
+    nodes.map(|(patient, node)| (patient, node, of(patient, node))).collect()
 }
 
-/// Everything that an honest device or custodian held is shown, or quarantined, or withdrawn by somebody who may.
-pub(super) fn documents(story: &mut Story, before: &[BTreeSet<u64>]) {
+/// Everything that an honest device or custodian held is shown, or quarantined, or withdrawn by somebody who may. Not what only devices held that are suspended since: those
+/// keep it, and are told.
+pub(super) fn documents(story: &mut Story, before: &[(usize, usize, BTreeSet<u64>)]) {
     let mut problems = Vec::new();
-    for (patient, before) in before.iter().enumerate() {
+    for patient in 0..story.patients.len() {
+        let keepers = story.keepers(patient);
+        let before: BTreeSet<u64> = before.iter().filter(|(of, node, _)| *of == patient && keepers.contains(node)).flat_map(|(.., contents)| contents).copied().collect();
         let Some(copy) = story.copy(patient, CUSTODIAN) else { continue };
         let model = Model::of(copy);
         let withdrawn: BTreeSet<EntryHash> = model.withdraws().filter(|(entry, _)| !story.tidied.contains(entry)).map(|(_, publish)| publish).collect();
@@ -285,19 +291,24 @@ pub(super) fn documents(story: &mut Story, before: &[BTreeSet<u64>]) {
     told(story, Rule::Documents, problems);
 }
 
-/// Meeting again with nothing new costs a constant.
+/// Meeting again with nothing new costs a constant: for honest nodes that have a standing. Others try in vain, which costs more.
 pub(super) fn quiet(story: &mut Story) {
     if !story.world.chance(20) {
         return;
     }
+    let mut nodes: BTreeSet<usize> = (0..story.patients.len()).flat_map(|patient| story.keepers(patient)).collect();
+    let known = |node: &usize| (0..story.patients.len()).filter(|patient| story.copy(*patient, *node).is_some()).all(|patient| {
+        story.copy(patient, CUSTODIAN).is_some_and(|copy| Model::of(copy).had_grant(&story.party(*node)))
+    });
+    nodes.extend(story.honest_parties().into_iter().filter(known));
     story.part_all();
     let before = story.world.bytes();
-    story.meet_all(false);
+    story.meet(&nodes);
     let (bytes, links) = (story.world.bytes() - before, story.world.linked());
     if bytes > links * QUIET_SESSION {
         story.world.problem(Rule::Quiet, format!("{links} sessions with nothing new cost {bytes} bytes"));
     }
-    story.meet_all(true);
+    story.meet_everybody();
 }
 
 /// What every honest node of a party holds.

@@ -16,14 +16,17 @@ pub(super) fn end(story: &mut Story) {
     let before = checks::contents(story);
     story.world.clear_up();
     checks::first_meetings(story);
-    story.meet_all(false);
+    story.meet_honest();
     for patient in 0..story.patients.len() {
         recover(story, patient);
     }
     story.rest();
-    story.meet_all(true);
+    story.meet_everybody();
+    for patient in 0..story.patients.len() {
+        renew(story, patient);
+    }
     settle(story);
-    story.meet_all(true);
+    story.meet_everybody();
     checks::views(story, "in the end");
     checks::convergence(story);
     checks::secrecy(story, "in the end");
@@ -63,9 +66,15 @@ fn recover(story: &mut Story, patient: usize) {
     story.rest();
     story.world.connect(spare, CUSTODIAN, None);
     story.rest();
-    // What comes after is not opened with keys of a device that was lost.
-    for lane in story.patients[patient].catalogs {
-        story.epoch(spare, lane);
+}
+
+/// What comes after a suspension is not opened with keys of the device that was suspended.
+fn renew(story: &mut Story, patient: usize) {
+    let suspends = story.copy(patient, CUSTODIAN).is_some_and(|held| held.charter().devices.iter().any(|device| device.suspended.is_some()));
+    if let Some(device) = story.writers(patient).first().copied().filter(|_| suspends) {
+        for lane in story.patients[patient].catalogs {
+            story.epoch(device, lane);
+        }
     }
     story.rest();
 }

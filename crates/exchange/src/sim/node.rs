@@ -1,6 +1,9 @@
 //! A simulated node: what it holds in memory, what of that is on its disk, and its sessions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chartmesh_identity::{EntryHash, LaneId, LedgerId, Signed, Verified};
 use chartmesh_ledger::{Action, Charter, Checkpoint, Entry, EntryHeader, Ledger, SUITE, Use};
@@ -29,7 +32,7 @@ struct Disk {
 /// A node that can be stopped at any time.
 pub struct Node {
     /// Who it is.
-    pub person: Person,
+    pub person: Arc<Person>,
     /// What it holds.
     pub replica: Replica,
     /// Its sessions, by link.
@@ -63,6 +66,11 @@ impl Draft {
 impl Node {
     /// A node that holds nothing.
     pub fn new(person: Person) -> Self {
+        Self::of(Arc::new(person))
+    }
+
+    /// As [`Node::new`], of somebody who is in other worlds as well.
+    pub fn of(person: Arc<Person>) -> Self {
         let replica = Replica::new(person.me());
         Self { person, replica, sessions: BTreeMap::new(), disk: Disk::default(), backup: None }
     }

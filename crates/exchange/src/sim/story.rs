@@ -1,16 +1,18 @@
 //! Both patients' ledgers and everybody in them: how acts are performed, and how everything heals afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chartmesh_identity::{BlobHash, EntryHash, LedgerId, PartyKey};
 use chartmesh_ledger::{Blob, Ledger};
 
 use super::{
     act::{Act, Script, Step},
-    cast::{CUSTODIAN, Patient, Role, cast},
+    cast::{CUSTODIAN, Patient, Role, cast, patients},
     crimes::Vice,
     node::Draft,
-    people::{self, Person},
     world::{Rule, World},
 };
 use crate::event::Event;
@@ -40,30 +42,19 @@ pub struct Story {
 impl Story {
     /// Everybody is there, the patients' first devices and the custodians hold the charters, nothing is granted.
     pub fn begin(seed: u64, told: bool) -> Self {
-        let (roles, people): (Vec<Role>, Vec<Person>) = cast().into_iter().unzip();
-        let mut patients = vec![Patient::new("Anna", [0, 1, 2, 3]), Patient::new("Ben", [4, 5, 6, 7])];
-        let geneses: Vec<_> = patients
-            .iter()
-            .map(|patient| {
-                let [phone, laptop, ..] = patient.devices;
-                let custodians = [&people[CUSTODIAN], &people[CUSTODIAN + 1]];
-                people::charter_under(patient.roots(), &patient.root(phone), &[&people[phone], &people[laptop]], &custodians, patient.keyring())
-            })
-            .collect();
-        let mut world = World::new(people, told);
+        let roles: Vec<Role> = cast().iter().map(|(role, _)| *role).collect();
+        let mut world = World::new(cast().iter().map(|(_, person)| Arc::clone(person)), told);
         world.reseed(seed, 0);
-        for (n, genesis) in geneses.iter().enumerate() {
-            for (node, role) in roles.iter().enumerate().filter(|(_, role)| !matches!(role, Role::Party)) {
-                if matches!(role, Role::Device(of) if *of != n) {
-                    continue;
-                }
-                let Some(ledger) = world.nodes[node].hold(&[genesis.signed().clone()]) else { continue };
-                patients[n].ledger = ledger;
-                if matches!(role, Role::Device(_) | Role::Custodian) {
-                    world.truth.whole(ledger, node);
+        for (n, (patient, genesis)) in patients().iter().enumerate() {
+            let holds = |role: &Role| !matches!(role, Role::Party) && !matches!(role, Role::Device(of) if *of != n);
+            for (node, role) in roles.iter().enumerate().filter(|(_, role)| holds(role)) {
+                world.nodes[node].hold(std::slice::from_ref(genesis));
+                if *role != Role::Stranger {
+                    world.truth.whole(patient.ledger, node);
                 }
             }
         }
+        let patients = patients().iter().map(|(patient, _)| patient.clone()).collect();
         Self { world, patients, roles, contents: BTreeMap::new(), tidied: BTreeSet::new(), seed, counter: 0 }
     }
 
@@ -243,20 +234,33 @@ impl Story {
         }
     }
 
-    /// Lets every two nodes meet that may have something for one another; the bad ones and the strangers as well, if so.
-    pub fn meet_all(&mut self, with_bad: bool) {
-        for a in 0..self.roles.len() {
-            for b in 0..a {
-                let bad = self.world.is_bad(a) || self.world.is_bad(b);
-                let stranger = (self.roles[a] == Role::Stranger) != (self.roles[b] == Role::Stranger) && (self.roles[a] == Role::Custodian || self.roles[b] == Role::Custodian);
-                if (self.may_share(a, b) && !bad) || (with_bad && (stranger || (bad && self.may_share(a, b)))) {
-                    self.world.connect(a, b, None);
+    /// Lets every two of these nodes meet that may have something for one another.
+    pub fn meet(&mut self, nodes: &BTreeSet<usize>) {
+        for a in nodes {
+            for b in nodes.range(..a) {
+                if self.may_share(*a, *b) {
+                    self.world.connect(*a, *b, None);
                 }
             }
         }
         self.rest();
         self.world.greet_again();
         self.rest();
+    }
+
+    /// Lets all honest nodes meet.
+    pub fn meet_honest(&mut self) {
+        let honest = (0..self.roles.len()).filter(|node| !self.world.is_bad(*node)).collect();
+        self.meet(&honest);
+    }
+
+    /// Lets everybody meet, the bad ones and the strangers as well.
+    pub fn meet_everybody(&mut self) {
+        for stranger in (0..self.roles.len()).filter(|node| self.roles[*node] == Role::Stranger) {
+            self.world.connect(stranger, CUSTODIAN, None);
+        }
+        let everybody = (0..self.roles.len()).collect();
+        self.meet(&everybody);
     }
 
     /// Hangs up everywhere.

@@ -1,6 +1,9 @@
 //! All nodes: how they write, what they do about the effects of their sessions, and that they stop between any two of them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chartmesh_identity::{AuthorKey, EntryHash, LaneId, LedgerId, PartyKey, Signed, from_canonical};
 use chartmesh_ledger::{Charter, CheckpointError, Entry};
@@ -65,13 +68,13 @@ pub struct World {
     pub(super) crashes: bool,
     written: BTreeMap<(LedgerId, LaneId, AuthorKey, u64), BTreeSet<EntryHash>>,
     trace: blake3::Hasher,
-    lines: Option<VecDeque<String>>,
+    lines: Option<Vec<String>>,
 }
 
 impl World {
     /// A world of these people. Its trace is kept for people to read if `told`.
-    pub fn new(people: Vec<Person>, told: bool) -> Self {
-        let nodes: Vec<Node> = people.into_iter().map(Node::new).collect();
+    pub fn new(people: impl Iterator<Item = Arc<Person>>, told: bool) -> Self {
+        let nodes: Vec<Node> = people.map(Node::of).collect();
         Self {
             net: Network::new(nodes.len()),
             nodes,
@@ -81,7 +84,7 @@ impl World {
             crashes: true,
             written: BTreeMap::new(),
             trace: blake3::Hasher::new(),
-            lines: told.then(VecDeque::new),
+            lines: told.then(Vec::new),
         }
     }
 
@@ -109,7 +112,7 @@ impl World {
     pub fn note(&mut self, line: impl FnOnce(&Self) -> String) {
         if self.lines.is_some() {
             let line = format!("{:>9} ms  {}", self.net.now, line(self));
-            self.lines.iter_mut().for_each(|lines| lines.push_back(line.clone()));
+            self.lines.get_or_insert_default().push(line);
         }
     }
 
