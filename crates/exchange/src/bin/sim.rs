@@ -123,7 +123,9 @@ fn many(options: &Options) -> ExitCode {
         if n >= SHORTENED {
             continue;
         }
-        let script = sim::shrink(&sim::plot(*seed, options.acts), report.problems[0].rule, SHRINKING);
+        let rule = report.problems[0].rule;
+        let breaks = |script: &Script| sim::run_script(script, false).problems.iter().any(|problem| problem.rule == rule);
+        let script = sim::shrink(&sim::plot(*seed, options.acts), SHRINKING, breaks);
         println!("the same rule breaks in this script, to be run with --script FILE:\n{script}");
     }
     let (ran, seconds) = (ran.into_inner(), begun.elapsed().as_secs_f64());

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use chartmesh_identity::{AccessId, CharterHash, GrantId, Kind, LaneId, LedgerId, PartyKey, Signed, SigningSecret};
+use chartmesh_identity::{AccessId, CharterHash, GrantId, Kind, LaneId, LedgerId, PartyKey, SigningSecret, Verified};
 use chartmesh_ledger::{Charter, Root};
 
 use super::people::{self, Person};
@@ -109,8 +109,8 @@ pub(super) fn cast() -> &'static [(Role, Arc<Person>)] {
 }
 
 /// Both patients with version 0 of their charters: phone and laptop are devices. Made once.
-pub(super) fn patients() -> &'static [(Patient, Signed<Charter>)] {
-    static BOTH: OnceLock<Vec<(Patient, Signed<Charter>)>> = OnceLock::new();
+pub(super) fn patients() -> &'static [(Patient, Verified<Charter>)] {
+    static BOTH: OnceLock<Vec<(Patient, Verified<Charter>)>> = OnceLock::new();
     BOTH.get_or_init(|| {
         let people = cast();
         let begin = |(n, name): (usize, &'static str)| {
@@ -120,7 +120,7 @@ pub(super) fn patients() -> &'static [(Patient, Signed<Charter>)] {
             let custodians = [&*people[CUSTODIAN].1, &*people[CUSTODIAN + 1].1];
             let genesis = people::charter_under(patient.roots(), &patient.root(phone), &devices, &custodians, patient.keyring());
             patient.ledger = CharterHash::of(genesis.as_bytes()).as_ledger();
-            (patient, genesis.signed().clone())
+            (patient, genesis)
         };
         PATIENTS.into_iter().enumerate().map(begin).collect()
     })

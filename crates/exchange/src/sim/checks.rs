@@ -58,7 +58,7 @@ pub(super) fn views(story: &mut Story, when: &str) {
             let held: Vec<EntryHash> = entries(copy).map(Entry::hash).collect();
             if seen.insert((held, copy.charters().count())) {
                 let name = &story.world.nodes[node].person.name;
-                let differs = differs(copy);
+                let differs = differs(copy, &Model::of(copy, &story.world.charters));
                 let forged = entries(copy).filter(|entry| story.world.truth.is_forged(&entry.hash())).map(|_| "it holds a forged entry".to_owned());
                 problems.extend(differs.into_iter().chain(forged).map(|what| format!("{name}, {when}: {what}")));
             }
@@ -68,8 +68,7 @@ pub(super) fn views(story: &mut Story, when: &str) {
 }
 
 /// Where a copy's own evaluation differs from the model's.
-fn differs(copy: &Ledger) -> Vec<String> {
-    let model = Model::of(copy);
+fn differs(copy: &Ledger, model: &Model<'_>) -> Vec<String> {
     let mut problems = Vec::new();
     if model.contested != copy.contested() {
         problems.push(format!("contested is {}, the model says {}", copy.contested(), model.contested));
@@ -83,7 +82,13 @@ fn differs(copy: &Ledger) -> Vec<String> {
         for entry in copy.entries(lane) {
             let (is, should) = (word(state.verdicts.get(&entry.hash())), model.rulings.get(&entry.hash()).copied().unwrap_or("none"));
             if kind(is) != kind(should) {
-                problems.push(format!("{} {}, {} of {}, is {is:?}, the model says {should:?}", entry.header.action.code(), entry.hash().short(), entry.header.seq, entry.author().short()));
+                problems.push(format!(
+                    "{} {}, {} of {}, is {is:?}, the model says {should:?}",
+                    entry.header.action.code(),
+                    entry.hash().short(),
+                    entry.header.seq,
+                    entry.author().short()
+                ));
             }
         }
         if state.usable != model.usable.get(lane).copied() {
@@ -112,7 +117,12 @@ pub(super) fn first_meetings(story: &mut Story) {
         for (n, a) in keepers.iter().enumerate() {
             for b in &keepers[..n] {
                 let ledger = story.patients[patient].ledger;
-                let both: BTreeSet<EntryHash> = hashes(story, patient, *a).union(&hashes(story, patient, *b)).copied().collect();
+                let (one, other) = (hashes(story, patient, *a), hashes(story, patient, *b));
+                let charters = |node: usize| story.copy(patient, node).map(|copy| copy.charters().count());
+                if one == other && charters(*a) == charters(*b) {
+                    continue;
+                }
+                let both: BTreeSet<EntryHash> = one.union(&other).copied().collect();
                 story.world.connect(*a, *b, None);
                 story.rest();
                 let mut problems = Vec::new();
@@ -150,7 +160,7 @@ pub(super) fn convergence(story: &mut Story) {
                 problems.push(format!("{name} holds {} entries of {whose}, the custodian {}", theirs.len(), all.len()));
             }
         }
-        let model = Model::of(copy);
+        let model = Model::of(copy, &story.world.charters);
         for node in story.honest_parties() {
             problems.extend(party(story, patient, node, copy, &model));
         }
@@ -187,7 +197,7 @@ fn party(story: &Story, patient: usize, node: usize, all: &Ledger, model: &Model
         }
         let named = |grant: &GrantId| entries(copy).any(|entry| matches!(&entry.header.action, Action::Grant { id, .. } if id == grant));
         let ended: BTreeSet<GrantId> = model.revokes().into_values().filter(named).collect();
-        let heard: BTreeSet<GrantId> = Model::of(copy).revokes().into_values().collect();
+        let heard: BTreeSet<GrantId> = Model::of(copy, &story.world.charters).revokes().into_values().collect();
         let unheard = ended.difference(&heard).count();
         if unheard > 0 {
             problems.push(format!("{name} has not heard of {unheard} revocations of its own grants"));
@@ -217,7 +227,12 @@ fn readable(story: &Story, patient: usize) -> BTreeMap<PartyKey, BTreeSet<EntryH
             }
         }
     }
-    let suspended = |node: &usize| story.copy(patient, CUSTODIAN).and_then(|held| held.charter().device(&story.world.nodes[*node].person.author())).is_some_and(|device| device.suspended.is_some());
+    let suspended = |node: &usize| {
+        story
+            .copy(patient, CUSTODIAN)
+            .and_then(|held| held.charter().device(&story.world.nodes[*node].person.author()))
+            .is_some_and(|device| device.suspended.is_some())
+    };
     for node in (0..story.roles.len()).filter(suspended) {
         let held = story.copy(patient, node).into_iter().flat_map(entries).filter(|entry| entry.header.action.code() == "epoch");
         readable.entry(story.party(node)).or_default().extend(held.map(Entry::hash));
@@ -240,11 +255,15 @@ pub(super) fn secrecy(story: &mut Story, when: &str) {
         let readable = readable(story, patient);
         for node in story.keepers(patient) {
             let Some(copy) = story.copy(patient, node) else { continue };
-            let model = Model::of(copy);
+            let model = Model::of(copy, &story.world.charters);
             for (party, epochs) in readable.iter().filter(|(party, _)| model.grants_of(party, i64::MIN).is_empty()) {
                 let open = model.usable.values().filter(|usable| epochs.contains(usable)).count();
                 if open > 0 {
-                    problems.push(format!("{}, {when}: {open} usable epochs are readable by {}, whose access has ended", story.world.nodes[node].person.name, party.short()));
+                    problems.push(format!(
+                        "{}, {when}: {open} usable epochs are readable by {}, whose access has ended",
+                        story.world.nodes[node].person.name,
+                        party.short()
+                    ));
                 }
             }
         }
@@ -271,9 +290,10 @@ pub(super) fn documents(story: &mut Story, before: &[(usize, usize, BTreeSet<u64
     let mut problems = Vec::new();
     for patient in 0..story.patients.len() {
         let keepers = story.keepers(patient);
-        let before: BTreeSet<u64> = before.iter().filter(|(of, node, _)| *of == patient && keepers.contains(node)).flat_map(|(.., contents)| contents).copied().collect();
+        let before: BTreeSet<u64> =
+            before.iter().filter(|(of, node, _)| *of == patient && keepers.contains(node)).flat_map(|(.., contents)| contents).copied().collect();
         let Some(copy) = story.copy(patient, CUSTODIAN) else { continue };
-        let model = Model::of(copy);
+        let model = Model::of(copy, &story.world.charters);
         let withdrawn: BTreeSet<EntryHash> = model.withdraws().filter(|(entry, _)| !story.tidied.contains(entry)).map(|(_, publish)| publish).collect();
         let mut kept = BTreeSet::new();
         for lane in copy.lanes() {
@@ -297,9 +317,11 @@ pub(super) fn quiet(story: &mut Story) {
         return;
     }
     let mut nodes: BTreeSet<usize> = (0..story.patients.len()).flat_map(|patient| story.keepers(patient)).collect();
-    let known = |node: &usize| (0..story.patients.len()).filter(|patient| story.copy(*patient, *node).is_some()).all(|patient| {
-        story.copy(patient, CUSTODIAN).is_some_and(|copy| Model::of(copy).had_grant(&story.party(*node)))
-    });
+    let known = |node: &usize| {
+        (0..story.patients.len())
+            .filter(|patient| story.copy(*patient, *node).is_some())
+            .all(|patient| story.copy(patient, CUSTODIAN).is_some_and(|copy| Model::of(copy, &story.world.charters).had_grant(&story.party(*node))))
+    };
     nodes.extend(story.honest_parties().into_iter().filter(known));
     story.part_all();
     let before = story.world.bytes();
@@ -314,7 +336,10 @@ pub(super) fn quiet(story: &mut Story) {
 /// What every honest node of a party holds.
 pub(super) fn held_by_parties(story: &Story) -> BTreeMap<(usize, usize), BTreeSet<EntryHash>> {
     let nodes = || story.honest_parties().into_iter();
-    (0..story.patients.len()).flat_map(|patient| nodes().map(move |node| (patient, node))).map(|(patient, node)| ((patient, node), hashes(story, patient, node))).collect()
+    (0..story.patients.len())
+        .flat_map(|patient| nodes().map(move |node| (patient, node)))
+        .map(|(patient, node)| ((patient, node), hashes(story, patient, node)))
+        .collect()
 }
 
 /// Nothing but their own has reached honest nodes of parties since, or a liar gave it.
@@ -322,7 +347,12 @@ pub(super) fn nothing_new(story: &mut Story, before: &BTreeMap<(usize, usize), B
     let mut problems = Vec::new();
     let bad = (0..story.roles.len()).any(|node| story.world.is_bad(node));
     for ((patient, node), held) in before.iter().filter(|_| !bad) {
-        let news = story.copy(*patient, *node).into_iter().flat_map(entries).filter(|entry| !held.contains(&entry.hash()) && entry.party() != story.party(*node)).count();
+        let news = story
+            .copy(*patient, *node)
+            .into_iter()
+            .flat_map(entries)
+            .filter(|entry| !held.contains(&entry.hash()) && entry.party() != story.party(*node))
+            .count();
         if news > 0 {
             problems.push(format!("{} got {news} entries after its last grant had ended", story.world.nodes[*node].person.name));
         }

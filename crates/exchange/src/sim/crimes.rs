@@ -14,7 +14,7 @@ const REMEMBERED: usize = 24;
 /// How a node is bad in all that it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Vice {
-    /// Leaves out entries that take away, and epochs.
+    /// Leaves out entries that take away.
     Withhold,
     /// Says again what it said or heard before.
     Replay,
@@ -114,7 +114,7 @@ impl World {
                     let held = self.nodes[node].replica.ledgers.get(&ledger);
                     let takes_away = |raw: &RawEntry| {
                         let entry = held.and_then(|held| held.get(&EntryHash::of(raw.header.as_bytes())));
-                        entry.is_some_and(|entry| entry.header.action.takes_away() || entry.header.action.code() == "epoch")
+                        entry.is_some_and(|entry| entry.header.action.takes_away())
                     };
                     entries.retain(|raw| !takes_away(raw));
                 }

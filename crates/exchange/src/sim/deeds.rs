@@ -163,7 +163,7 @@ impl Story {
         let ledger = self.ledger(patient);
         self.world.corrupt(node, None);
         self.world.truth.whole(ledger, node);
-        self.world.amend(device, ledger, next.signed());
+        self.world.amend(device, ledger, &next);
     }
 
     /// Hands the usable epoch of a catalog to whom a stolen device likes, under whatever grant there is, or one of its own.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, Signed, from_canonical, to_canonical};
+use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, PartyKey, Signed, from_canonical, to_canonical};
 use chartmesh_ledger::{Access, Action, Checkpoint, Duty, Wanted, admit_hash, duties};
 
 use super::{
@@ -74,7 +74,8 @@ impl Story {
         let patient = self.patient_of(device);
         let lane = self.patients[patient].catalogs[pick(catalog, CATALOGS)];
         let Some(ledger) = self.copy(patient, device) else { return };
-        let shown: Vec<EntryHash> = ledger.lane(&lane).publishes.iter().filter(|(_, publish)| publish.shown().next().is_some()).map(|(entry, _)| *entry).collect();
+        let shown: Vec<EntryHash> =
+            ledger.lane(&lane).publishes.iter().filter(|(_, publish)| publish.shown().next().is_some()).map(|(entry, _)| *entry).collect();
         if let Some(publish) = shown.get(pick(which, shown.len())) {
             self.write(patient, device, Draft::new(lane, Action::Withdraw { publish: *publish, documents: Vec::new(), erase: false }));
         }
@@ -229,8 +230,7 @@ impl Story {
         let now = self.world.now(device);
         let Some(ledger) = self.copy(patient, device) else { return };
         let person = &self.world.nodes[device].person;
-        let checkpoint =
-            Checkpoint { ledger: ledger.id(), lane, author: person.author(), heads: ledger.heads(&lane), time: now, cosignatures: Vec::new() };
+        let checkpoint = Checkpoint { ledger: ledger.id(), lane, author: person.author(), heads: ledger.heads(&lane), time: now, cosignatures: Vec::new() };
         let signed = Signed::sign(checkpoint, &person.key);
         let ledger = self.ledger(patient);
         if self.world.nodes[device].replica.hear(signed.clone(), now) {
@@ -239,12 +239,14 @@ impl Story {
         }
     }
 
-    /// Signs checkpoints for every party.
+    /// Signs a checkpoint for every party that has a circle.
     pub fn checkpoint_all(&mut self, device: usize) {
-        for node in 0..self.roles.len() {
-            if self.roles[node] == Role::Party {
-                self.checkpoint(device, node);
-            }
+        let patient = self.patient_of(device);
+        let Some(ledger) = self.copy(patient, device) else { return };
+        let parties: BTreeMap<PartyKey, usize> = (0..self.roles.len()).map(|node| (self.party(node), node)).collect();
+        let known: Vec<usize> = parties.into_iter().filter(|(party, _)| ledger.circles(party).next().is_some()).map(|(_, node)| node).collect();
+        for node in known {
+            self.checkpoint(device, node);
         }
     }
 
@@ -259,7 +261,7 @@ impl Story {
         let root = self.patients[patient].root(device);
         let next = people::next_charter(ledger.charter(), ledger.charter_hash(), ledger.id(), &root, |next| next.devices.push(listed));
         let ledger = self.ledger(patient);
-        self.world.amend(device, ledger, next.signed());
+        self.world.amend(device, ledger, &next);
     }
 
     fn suspend(&mut self, device: usize, which: u64) {
@@ -274,6 +276,6 @@ impl Story {
             next.devices.iter_mut().filter(|listed| listed.key == other).for_each(|listed| listed.suspended = Some(fence.clone()));
         });
         let ledger = self.ledger(patient);
-        self.world.amend(device, ledger, next.signed());
+        self.world.amend(device, ledger, &next);
     }
 }

@@ -4,11 +4,7 @@ use std::collections::BTreeSet;
 
 use chartmesh_identity::AuthorKey;
 
-use super::{
-    cast::CUSTODIAN,
-    checks, people,
-    story::Story,
-};
+use super::{cast::CUSTODIAN, checks, people, story::Story};
 
 /// Heals and checks.
 pub(super) fn end(story: &mut Story) {
@@ -26,6 +22,7 @@ pub(super) fn end(story: &mut Story) {
         renew(story, patient);
     }
     settle(story);
+    be_heard(story);
     story.meet_everybody();
     checks::views(story, "in the end");
     checks::convergence(story);
@@ -62,7 +59,7 @@ fn recover(story: &mut Story, patient: usize) {
         next.devices.push(device);
     });
     story.world.note(|world| format!("{} takes over", world.name(spare)));
-    story.world.amend(CUSTODIAN, ledger, next.signed());
+    story.world.amend(CUSTODIAN, ledger, &next);
     story.rest();
     story.world.connect(spare, CUSTODIAN, None);
     story.rest();
@@ -88,7 +85,13 @@ fn settle(story: &mut Story) {
                 story.rest();
             }
         }
-        for device in story.writers(patient).into_iter().take(1) {
+    }
+}
+
+/// The patients are heard from, so that custodians serve.
+fn be_heard(story: &mut Story) {
+    for patient in 0..story.patients.len() {
+        if let Some(device) = story.writers(patient).first().copied() {
             story.checkpoint_all(device);
         }
     }

@@ -102,7 +102,7 @@ impl Plot {
         let device = self.device();
         match self.below(42) {
             0..9 => {
-                let length = if self.below(40) == 0 { 300_000 } else { 40 + self.below(300) };
+                let length = if self.below(100) == 0 { 300_000 } else { 40 + self.below(300) };
                 Act::Publish { device, catalog: self.below(3), documents: self.below(3), length }
             }
             9..18 => {

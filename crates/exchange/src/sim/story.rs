@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use chartmesh_identity::{BlobHash, EntryHash, LedgerId, PartyKey};
+use chartmesh_identity::{BlobHash, CharterHash, EntryHash, LedgerId, PartyKey};
 use chartmesh_ledger::{Blob, Ledger};
 
 use super::{
@@ -46,9 +46,10 @@ impl Story {
         let mut world = World::new(cast().iter().map(|(_, person)| Arc::clone(person)), told);
         world.reseed(seed, 0);
         for (n, (patient, genesis)) in patients().iter().enumerate() {
+            world.charters.insert(CharterHash::of(genesis.as_bytes()), (**genesis).clone());
             let holds = |role: &Role| !matches!(role, Role::Party) && !matches!(role, Role::Device(of) if *of != n);
             for (node, role) in roles.iter().enumerate().filter(|(_, role)| holds(role)) {
-                world.nodes[node].hold(std::slice::from_ref(genesis));
+                world.nodes[node].hold(std::slice::from_ref(genesis.signed()));
                 if *role != Role::Stranger {
                     world.truth.whole(patient.ledger, node);
                 }
@@ -248,10 +249,21 @@ impl Story {
         self.rest();
     }
 
+    /// Whether a node has to do with any patient: as a custodian, as a device that is listed, or as somebody who was granted something or holds something.
+    fn is_concerned(&self, node: usize) -> bool {
+        let of = |patient: usize| {
+            let Some(held) = self.copy(patient, CUSTODIAN) else { return false };
+            let (person, copy) = (&self.world.nodes[node].person, self.copy(patient, node));
+            let listed = held.is_device(&person.author()) || copy.is_some_and(|copy| copy.is_device(&person.author()));
+            listed || held.circles(&person.party()).next().is_some() || copy.is_some_and(|copy| !copy.is_empty())
+        };
+        self.roles[node] == Role::Custodian || (0..self.patients.len()).any(of)
+    }
+
     /// Lets all honest nodes meet.
     pub fn meet_honest(&mut self) {
-        let honest = (0..self.roles.len()).filter(|node| !self.world.is_bad(*node)).collect();
-        self.meet(&honest);
+        let honest = |node: &usize| !self.world.is_bad(*node) && self.is_concerned(*node);
+        self.meet(&(0..self.roles.len()).filter(honest).collect());
     }
 
     /// Lets everybody meet, the bad ones and the strangers as well.
@@ -259,7 +271,7 @@ impl Story {
         for stranger in (0..self.roles.len()).filter(|node| self.roles[*node] == Role::Stranger) {
             self.world.connect(stranger, CUSTODIAN, None);
         }
-        let everybody = (0..self.roles.len()).collect();
+        let everybody = (0..self.roles.len()).filter(|node| self.is_concerned(*node)).collect();
         self.meet(&everybody);
     }
 

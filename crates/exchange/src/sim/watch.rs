@@ -146,7 +146,8 @@ impl World {
         }
         let elsewhere = entries.iter().find(|entry| !self.truth.is_circle(ledger, entry.header.lane, party))?;
         let now = self.now(node);
-        let circles: Vec<LaneId> = self.truth.circles.iter().filter(|((of, _), theirs)| *of == ledger && *theirs == party).map(|((_, lane), _)| *lane).collect();
+        let circles: Vec<LaneId> =
+            self.truth.circles.iter().filter(|((of, _), theirs)| *of == ledger && *theirs == party).map(|((_, lane), _)| *lane).collect();
         if circles.iter().all(|circle| live_grants(held, circle, party, now).is_empty()) {
             return Some(format!("{} of a catalog, and every grant of it has ended", elsewhere.hash().short()));
         }
@@ -176,7 +177,8 @@ impl World {
             if self.nodes[node].is_surprised(&ledger) && !self.nodes[node].is_spent(&ledger) {
                 self.problem(Rule::Places, format!("{} holds later entries of its own and was not told that it was put back", self.name(node)));
             }
-            let both_whole = self.truth.whole.contains(&(ledger, node)) && self.truth.whole.contains(&(ledger, other)) && self.see_one_another(ledger, node, other);
+            let both_whole =
+                self.truth.whole.contains(&(ledger, node)) && self.truth.whole.contains(&(ledger, other)) && self.see_one_another(ledger, node, other);
             let from = if both_whole { other } else { node };
             let Some(held) = self.nodes[from].replica.ledgers.get(&ledger) else { continue };
             let own: Vec<EntryHash> = held.lanes().flat_map(|lane| held.entries_after(lane, &author, 0)).map(Entry::hash).collect();

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use chartmesh_identity::{AuthorKey, EntryHash, LaneId, LedgerId, PartyKey, Signed, from_canonical};
+use chartmesh_identity::{AuthorKey, CharterHash, EntryHash, LaneId, LedgerId, PartyKey, Signed, Verified, from_canonical};
 use chartmesh_ledger::{Charter, CheckpointError, Entry};
 
 use super::{
@@ -62,6 +62,8 @@ pub struct World {
     pub problems: Vec<Problem>,
     /// Who was ever to have what.
     pub truth: Truth,
+    /// Every charter version that was ever made.
+    pub charters: BTreeMap<CharterHash, Charter>,
     pub(super) net: Network,
     pub(super) crimes: Crimes,
     /// Whether nodes stop at random.
@@ -80,6 +82,7 @@ impl World {
             nodes,
             problems: Vec::new(),
             truth: Truth::default(),
+            charters: BTreeMap::new(),
             crimes: Crimes::default(),
             crashes: true,
             written: BTreeMap::new(),
@@ -204,8 +207,9 @@ impl World {
     }
 
     /// A charter version is made at a node.
-    pub fn amend(&mut self, node: usize, ledger: LedgerId, charter: &Signed<Charter>) {
-        let added = self.nodes[node].add_charter(ledger, charter);
+    pub fn amend(&mut self, node: usize, ledger: LedgerId, charter: &Verified<Charter>) {
+        let added = self.nodes[node].add_charter(ledger, charter.signed());
+        self.charters.insert(CharterHash::of(charter.as_bytes()), (**charter).clone());
         self.note(|world| format!("{} amends the charter: {added}", world.name(node)));
         self.tell(node, None, Event::Changed(ledger));
     }

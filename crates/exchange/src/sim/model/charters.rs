@@ -6,7 +6,7 @@ use chartmesh_identity::CharterHash;
 use chartmesh_ledger::Charter;
 
 /// The version in force, and the last versions under which something may stand: several while it is contested.
-pub(super) fn in_force(charters: &BTreeMap<CharterHash, Charter>) -> (Charter, Vec<Charter>) {
+pub(super) fn in_force(charters: &BTreeMap<CharterHash, &Charter>) -> (Charter, Vec<Charter>) {
     let first = charters.iter().find(|(_, charter)| charter.version == 0).map(|(hash, _)| *hash).expect("a ledger begins with a version 0");
     let mut last = first;
     // As long as one follows, that one.
@@ -23,7 +23,7 @@ pub(super) fn in_force(charters: &BTreeMap<CharterHash, Charter>) -> (Charter, V
     }
 }
 
-fn follow(charters: &BTreeMap<CharterHash, Charter>, version: &CharterHash, ends: &mut Vec<Charter>) {
+fn follow(charters: &BTreeMap<CharterHash, &Charter>, version: &CharterHash, ends: &mut Vec<Charter>) {
     let next = rivals(charters, version);
     if next.is_empty() {
         ends.push(charters[version].clone());
@@ -32,7 +32,7 @@ fn follow(charters: &BTreeMap<CharterHash, Charter>, version: &CharterHash, ends
 }
 
 /// Those that follow a version and are not void: of the lowest rank number among them; of rank 0 one alone.
-fn rivals(charters: &BTreeMap<CharterHash, Charter>, version: &CharterHash) -> Vec<CharterHash> {
+fn rivals(charters: &BTreeMap<CharterHash, &Charter>, version: &CharterHash) -> Vec<CharterHash> {
     let roots = &charters[version].roots;
     let rank = |charter: &Charter| roots.iter().find(|root| root.key == charter.signer).map(|root| root.rank);
     let following = || charters.iter().filter(|(_, charter)| charter.prev == Some(*version));

@@ -100,7 +100,8 @@ impl<'a> Lane<'a> {
         let Some(device) = listed.filter(|device| device.role == "full") else { return Some("void: no authority") };
         let mut held = false;
         if let Some(heads) = &device.suspended {
-            let points: Vec<Point> = heads.iter().filter(|head| head.lane == self.id).map(|head| Point { author: head.author, seq: head.seq, hash: head.hash }).collect();
+            let points: Vec<Point> =
+                heads.iter().filter(|head| head.lane == self.id).map(|head| Point { author: head.author, seq: head.seq, hash: head.hash }).collect();
             match Self::lowest(&points, &entry.author()) {
                 Some(point) if self.reaches(point, entry) => held = self.is_held(point),
                 _ => return Some("void: fenced"),
@@ -220,8 +221,11 @@ impl<'a> Lane<'a> {
             _ => None,
         };
         let epochs: Vec<_> = self.entries.iter().copied().filter(|entry| self.stands(entry)).filter_map(parts).collect();
-        let bars: BTreeSet<AccessId> = standing.iter().filter_map(|entry| if let Action::Bar { id, .. } = &entry.header.action { Some(*id) } else { None }).collect();
-        let is_usable = |epoch: &EntryHash, covers: &[AccessId]| !epochs.iter().any(|(_, supersedes, ..)| supersedes.contains(epoch)) && bars.iter().all(|bar| covers.contains(bar));
+        let bars: BTreeSet<AccessId> =
+            standing.iter().filter_map(|entry| if let Action::Bar { id, .. } = &entry.header.action { Some(*id) } else { None }).collect();
+        let is_usable = |epoch: &EntryHash, covers: &[AccessId]| {
+            !epochs.iter().any(|(_, supersedes, ..)| supersedes.contains(epoch)) && bars.iter().all(|bar| covers.contains(bar))
+        };
         let usable = epochs.iter().filter(|(epoch, _, covers, _)| is_usable(epoch, covers)).map(|(epoch, ..)| *epoch).min();
         model.usable.extend(usable.map(|usable| (self.id, usable)));
         let mut stale = Vec::new();

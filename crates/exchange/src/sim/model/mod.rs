@@ -34,13 +34,10 @@ pub struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// Decides over everything that a copy holds.
-    pub fn of(copy: &'a Ledger) -> Self {
-        let mut charters: BTreeMap<CharterHash, Charter> = BTreeMap::new();
-        for signed in copy.charters() {
-            let charter = signed.clone().verify().expect("what is held was verified");
-            charters.insert(CharterHash::of(signed.as_bytes()), (*charter).clone());
-        }
+    /// Decides over everything that a copy holds, of which every charter is `known`.
+    pub fn of(copy: &'a Ledger, known: &BTreeMap<CharterHash, Charter>) -> Self {
+        let held = copy.charters().map(|signed| CharterHash::of(signed.as_bytes()));
+        let charters: BTreeMap<CharterHash, &Charter> = held.map(|hash| (hash, &known[&hash])).collect();
         let (in_force, ends) = charters::in_force(&charters);
         let devices: BTreeSet<AuthorKey> = charters.values().flat_map(|charter| charter.devices.iter().map(|device| device.key)).collect();
         let mut model = Self {
@@ -92,7 +89,8 @@ impl<'a> Model<'a> {
             if let Action::Envelope { grant, epochs, .. } = &entry.header.action
                 && live.contains(grant)
             {
-                let epochs = epochs.iter().filter_map(|epoch| self.entries.get(epoch)).filter(|entry| entry.header.action.code() == "epoch" && self.stands(entry));
+                let epochs =
+                    epochs.iter().filter_map(|epoch| self.entries.get(epoch)).filter(|entry| entry.header.action.code() == "epoch" && self.stands(entry));
                 lanes.extend(epochs.map(|entry| entry.header.lane));
             }
         }
