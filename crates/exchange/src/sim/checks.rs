@@ -164,8 +164,9 @@ pub(super) fn convergence(story: &mut Story) {
         for node in story.honest_parties() {
             problems.extend(party(story, patient, node, copy, &model));
         }
+        // A thief may have granted it something before the device was known to be stolen.
         for node in honest(story).into_iter().filter(|node| story.roles[*node] == Role::Stranger) {
-            if !hashes(story, patient, node).is_empty() {
+            if !hashes(story, patient, node).is_empty() && !model.had_grant(&story.party(node)) {
                 problems.push(format!("a stranger holds entries of {whose}"));
             }
         }
@@ -195,7 +196,8 @@ fn party(story: &Story, patient: usize, node: usize, all: &Ledger, model: &Model
         if kept > 0 {
             problems.push(format!("{name} holds {kept} entries of its own that the custodian lacks"));
         }
-        let named = |grant: &GrantId| entries(copy).any(|entry| matches!(&entry.header.action, Action::Grant { id, .. } if id == grant));
+        let named =
+            |grant: &GrantId| entries(copy).any(|entry| matches!(&entry.header.action, Action::Grant { id, party: of, .. } if id == grant && *of == party));
         let ended: BTreeSet<GrantId> = model.revokes().into_values().filter(named).collect();
         let heard: BTreeSet<GrantId> = Model::of(copy, &story.world.charters).revokes().into_values().collect();
         let unheard = ended.difference(&heard).count();

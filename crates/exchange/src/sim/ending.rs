@@ -13,13 +13,11 @@ pub(super) fn end(story: &mut Story) {
     story.world.clear_up();
     checks::first_meetings(story);
     story.meet_honest();
-    for patient in 0..story.patients.len() {
-        recover(story, patient);
-    }
+    let recovered: Vec<bool> = (0..story.patients.len()).map(|patient| recover(story, patient)).collect();
     story.rest();
     story.meet_everybody();
-    for patient in 0..story.patients.len() {
-        renew(story, patient);
+    for (patient, recovered) in recovered.into_iter().enumerate() {
+        renew(story, patient, recovered);
     }
     settle(story);
     be_heard(story);
@@ -32,9 +30,9 @@ pub(super) fn end(story: &mut Story) {
     finish(story);
 }
 
-/// A new device takes over where a device is stolen, its key is spent or forked, or the charter is contested.
-fn recover(story: &mut Story, patient: usize) {
-    let Some(held) = story.copy(patient, CUSTODIAN) else { return };
+/// A new device takes over where a device is stolen, its key is spent or forked, or the charter is contested. Whether it did.
+fn recover(story: &mut Story, patient: usize) -> bool {
+    let Some(held) = story.copy(patient, CUSTODIAN) else { return false };
     let forked: BTreeSet<AuthorKey> = held.forks().iter().filter_map(|fork| fork.verify().ok()).map(|fork| fork.author).collect();
     let ledger = held.id();
     let lost = |node: usize| {
@@ -46,7 +44,7 @@ fn recover(story: &mut Story, patient: usize) {
     // Whoever a void version made a device has no standing, and needs none to be taken away.
     let standing = story.writers(patient).len();
     if lost.is_empty() && !held.contested() && standing > 0 {
-        return;
+        return false;
     }
     let fences: Vec<_> = lost.iter().map(|node| story.world.nodes[*node].person.author()).map(|author| (author, held.device_fence(&author))).collect();
     let spare = story.patients[patient].devices[3];
@@ -63,12 +61,13 @@ fn recover(story: &mut Story, patient: usize) {
     story.rest();
     story.world.connect(spare, CUSTODIAN, None);
     story.rest();
+    true
 }
 
-/// What comes after a suspension is not opened with keys of the device that was suspended.
-fn renew(story: &mut Story, patient: usize) {
+/// What comes after a recovery or a suspension is not opened with keys that devices had or gave which have no authority now.
+fn renew(story: &mut Story, patient: usize, recovered: bool) {
     let suspends = story.copy(patient, CUSTODIAN).is_some_and(|held| held.charter().devices.iter().any(|device| device.suspended.is_some()));
-    if let Some(device) = story.writers(patient).first().copied().filter(|_| suspends) {
+    if let Some(device) = story.writers(patient).first().copied().filter(|_| recovered || suspends) {
         for lane in story.patients[patient].catalogs {
             story.epoch(device, lane);
         }
