@@ -126,7 +126,8 @@ fn many(options: &Options) -> ExitCode {
         let rule = report.problems[0].rule;
         let breaks = |script: &Script| sim::run_script(script, false).problems.iter().any(|problem| problem.rule == rule);
         let script = sim::shrink(&sim::plot(*seed, options.acts), SHRINKING, breaks);
-        println!("the same rule breaks in this script, to be run with --script FILE:\n{script}");
+        let nodes: Vec<String> = sim::names().enumerate().map(|(node, name)| format!("{node} {name}")).collect();
+        println!("the same rule breaks in this script, to be run with --script FILE:\n# {}\n{script}", nodes.join(", "));
     }
     let (ran, seconds) = (ran.into_inner(), begun.elapsed().as_secs_f64());
     let (entries, frames) = (entries.into_inner(), frames.into_inner());

@@ -125,3 +125,8 @@ pub(super) fn patients() -> &'static [(Patient, Verified<Charter>)] {
         PATIENTS.into_iter().enumerate().map(begin).collect()
     })
 }
+
+/// Everybody's name, by node.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    cast().iter().map(|(_, person)| person.name.as_str())
+}

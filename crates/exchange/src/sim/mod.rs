@@ -29,7 +29,7 @@ mod world;
 
 pub use self::{
     act::{Act, Script, Step},
-    cast::{Patient, Role},
+    cast::{Patient, Role, names},
     checks::QUIET_SESSION,
     crimes::Vice,
     model::{Model, Ruling},
