@@ -99,9 +99,14 @@ fn values(bytes: &[u8]) -> Vec<String> {
     found
 }
 
+/// Text within what a string in a resource may have.
+fn short(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| text.len() <= 1 << 16)
+}
+
 /// Any text as the name of a code: what a list shows of it is one visible line.
 pub fn title(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Some(text) = short(bytes) else { return };
     let json = serde_json::json!({"resourceType": "Observation", "status": "final", "code": {"text": text}}).to_string();
     let facts = read(&json);
     let visible = |text: &str| text.chars().filter(|character| character.is_alphanumeric() && *character < '\u{500}').take(50).collect::<String>();
@@ -145,7 +150,7 @@ static LISTED: LazyLock<BTreeMap<(String, String), BTreeSet<String>>> = LazyLock
 
 /// A code, `system|code`: what is on a list has that list's sensitivity, with white space around it and in either case where it is ICD.
 pub fn labels(bytes: &[u8]) {
-    let Some((system, code)) = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once('|')) else { return };
+    let Some((system, code)) = short(bytes).and_then(|text| text.split_once('|')) else { return };
     let coded = |system: &str, code: &str| {
         let facts =
             read(&serde_json::json!({"resourceType": "Observation", "status": "final", "code": {"coding": [{"system": system, "code": code}]}}).to_string());

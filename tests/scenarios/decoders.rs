@@ -11,7 +11,7 @@ use chartmesh_tests::{TARGETS, Target};
 
 use crate::world;
 
-/// Mutations of each seed.
+/// Mutations of each seed, unless `CHARTMESH_MUTATIONS` says otherwise.
 const ROUNDS: usize = 60;
 /// Longest input that is mutated, in bytes: what is longer is only replayed.
 const LONGEST: usize = 8 << 10;
@@ -37,6 +37,7 @@ fn run(name: &str, target: Target, input: &[u8]) {
 
 #[test]
 fn no_decoder_breaks_its_word_on_any_seed_or_mutation_of_one() {
+    let rounds = std::env::var("CHARTMESH_MUTATIONS").map_or(ROUNDS, |number| number.parse().expect("CHARTMESH_MUTATIONS is a number"));
     thread::scope(|scope| {
         for (number, (name, target)) in TARGETS.iter().enumerate() {
             scope.spawn(move || {
@@ -44,7 +45,7 @@ fn no_decoder_breaks_its_word_on_any_seed_or_mutation_of_one() {
                 let mut chance = Chance(number as u64);
                 for seed in &seeds {
                     run(name, *target, seed);
-                    for _ in 0..if seed.len() <= LONGEST { ROUNDS } else { 0 } {
+                    for _ in 0..if seed.len() <= LONGEST { rounds } else { 0 } {
                         run(name, *target, &mutated(seed, &seeds, &mut chance));
                     }
                 }
