@@ -78,10 +78,9 @@ pub fn entry(bytes: &[u8]) {
     let header = EntryHeader { ledger: ledger.id(), author: device.author(), seq: 1, prev: None, cert: None, ..header };
     let lane = header.lane;
     let signed = Entry::sign(header, None, &device);
-    let known = signed.header.understood();
     match Entry::read(signed.to_raw()) {
         Ok(entry) => {
-            let hash = entry.hash();
+            let (hash, known) = (entry.hash(), entry.header.understood());
             let outcome = ledger.add_all(vec![entry.clone(), entry]);
             assert!(outcome.refused.is_empty(), "a device's first entry");
             assert!(ledger.has(&hash) && ledger.len() == 1 && ledger.forks().is_empty());
