@@ -3,6 +3,7 @@
 mod attachments;
 mod audit;
 mod chart;
+mod decoders;
 mod input;
 mod mistakes;
 mod naming;
