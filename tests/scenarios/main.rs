@@ -3,6 +3,7 @@
 mod attachments;
 mod audit;
 mod chart;
+mod doctor;
 mod input;
 mod naming;
 mod offline;

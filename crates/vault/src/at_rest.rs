@@ -70,10 +70,8 @@ impl AtRest {
         drop(begin(&to.store, &to.note, &self.cipher, tally)?);
         home::sync_all(&to.store)?;
         let lock = home::Lock::take(dir)?;
-        let keys = keyfile::Keys {
-            vault_key: Zeroizing::new(*self.keys.vault_key),
-            secrets: Secrets::new(Zeroizing::new(self.keys.secrets.expose().to_vec())),
-        };
+        let keys =
+            keyfile::Keys { vault_key: Zeroizing::new(*self.keys.vault_key), secrets: Secrets::new(Zeroizing::new(self.keys.secrets.expose().to_vec())) };
         Ok((Vault::open_store(dir, &to, keys, lock)?, whole))
     }
 

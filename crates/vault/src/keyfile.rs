@@ -115,7 +115,13 @@ pub(crate) fn is_protected(path: &Path) -> Result<bool, VaultError> {
         Ok(start)
     };
     let start = read().map_err(home::io_error("reading", path))?;
-    if start == IN_CLEAR { Ok(false) } else if start.starts_with(SEALED) { Ok(true) } else { Err(VaultError::KeyFile(DAMAGED)) }
+    if start == IN_CLEAR {
+        Ok(false)
+    } else if start.starts_with(SEALED) {
+        Ok(true)
+    } else {
+        Err(VaultError::KeyFile(DAMAGED))
+    }
 }
 
 fn open(file: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, VaultError> {

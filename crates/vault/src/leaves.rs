@@ -167,7 +167,13 @@ fn read_slot(path: &Path, slot: u64, size: u64) -> Result<Vec<u8>, String> {
     if check_sum(content) != u32::from_le_bytes(*sum) {
         return Err("its check sum does not match".to_owned());
     }
-    let width = if size <= 0xff { 1 } else if size <= 0xffff { 2 } else { 4 };
+    let width = if size <= 0xff {
+        1
+    } else if size <= 0xffff {
+        2
+    } else {
+        4
+    };
     let (content, framed) = content.split_at(content.len() - width);
     let framed = framed.iter().rev().fold(0, |length, byte| length << 8 | usize::from(*byte));
     content.get(..framed).map(<[u8]>::to_vec).ok_or_else(|| "its length is wrong".to_owned())

@@ -320,7 +320,13 @@ pub(crate) struct Paths {
 
 impl Paths {
     pub(crate) fn of(home: &Path) -> Self {
-        Self { keys: home.join("keys.age"), store: home.join("vault"), new_store: home.join("vault.new"), copy: home.join("vault.index"), note: home.join("commits") }
+        Self {
+            keys: home.join("keys.age"),
+            store: home.join("vault"),
+            new_store: home.join("vault.new"),
+            copy: home.join("vault.index"),
+            note: home.join("commits"),
+        }
     }
 
     /// Finishes what was interrupted between making a store and putting it into its place.

@@ -157,10 +157,14 @@ fn every_injected_damage_is_found_or_has_no_effect() {
         let length = fs::metadata(file).unwrap().len() as usize;
         for _ in 0..injections().min(length) {
             let (at, bit) = (numbers.next(length), numbers.next(8));
-            count(damage(&home, &before, &format!("{}: bit {bit} of byte {at} flipped", name.display()), |copied| edit(&copied.join(name), |content| content[at] ^= 1 << bit)));
+            count(damage(&home, &before, &format!("{}: bit {bit} of byte {at} flipped", name.display()), |copied| {
+                edit(&copied.join(name), |content| content[at] ^= 1 << bit)
+            }));
         }
         for left in [0, length / 2, length - 1, numbers.next(length)] {
-            count(damage(&home, &before, &format!("{}: cut off at {left}", name.display()), |copied| edit(&copied.join(name), |content| content.truncate(left))));
+            count(damage(&home, &before, &format!("{}: cut off at {left}", name.display()), |copied| {
+                edit(&copied.join(name), |content| content.truncate(left))
+            }));
         }
         count(damage(&home, &before, &format!("{}: removed", name.display()), |copied| fs::remove_file(copied.join(name)).unwrap()));
         let other = files[numbers.next(files.len())].strip_prefix(home.path()).unwrap();
@@ -220,10 +224,7 @@ fn a_rescue_brings_back_all_that_can_be_read() {
     };
     assert_eq!(whole(&|_| {}), (true, before.clone()), "nothing was damaged");
     // The index has a copy.
-    assert_eq!(
-        whole(&|home| full(&home.join("vault/metadata")).iter().for_each(|file| edit(file, |content| content[9] ^= 1))),
-        (true, before.clone())
-    );
+    assert_eq!(whole(&|home| full(&home.join("vault/metadata")).iter().for_each(|file| edit(file, |content| content[9] ^= 1))), (true, before.clone()));
     assert_eq!(whole(&|home| edit(&home.join("commits"), |content| content[0] ^= 1)), (true, before.clone()));
     // A leaf has not.
     let (complete, after) = whole(&|home| {
