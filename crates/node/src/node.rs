@@ -8,7 +8,7 @@ use std::{
 };
 
 use chartmesh_identity::{BlobHash, EndpointKey};
-use chartmesh_vault::{Unlock, Vault, VaultError};
+use chartmesh_vault::{Table, Unlock, Vault, VaultError};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -20,6 +20,8 @@ use crate::{
     session::Signals,
 };
 
+/// In [`Table::Settings`] while entries may be missing that name documents.
+pub(crate) const KEEP: &[u8] = b"keep";
 /// What to do where a home is damaged.
 const LOOK: &str = "`chartmesh doctor` says what is damaged, `chartmesh doctor --repair` mends what can be mended";
 /// How long a command waits for another one on the same home to end, and how often it looks.
@@ -99,10 +101,12 @@ impl Node {
         let blobs = Blobs::open(&home.blobs()).await.map_err(damaged)?;
         let here: BTreeSet<BlobHash> = blobs.list().await.map_err(damaged)?.into_iter().collect();
         core.forget(|blob| !here.contains(blob))?;
-        // What a change that was cut off had stored before anything named it.
-        let named = core.named_documents();
-        let left: Vec<BlobHash> = here.into_iter().filter(|blob| !named.contains(blob)).collect();
-        blobs.delete(&left).await.map_err(ApiError::failed)?;
+        // What a change that was cut off had stored before anything named it; unless it is the entries that are missing.
+        if core.vault.get(Table::Settings, KEEP).map_err(ApiError::failed)?.is_none() {
+            let named = core.named_documents();
+            let left: Vec<BlobHash> = here.into_iter().filter(|blob| !named.contains(blob)).collect();
+            blobs.delete(&left).await.map_err(ApiError::failed)?;
+        }
         let signals = core.sessions.signals.clone();
         Ok(Self(Arc::new(Inner {
             home: home.clone(),

@@ -138,7 +138,7 @@ impl Parts<'_> {
             found.damage.push(Damage { object: "commits".into(), reason: "it cannot be read".into(), reach: Reach::Copy });
         }
         if self.copy.exists()
-            && let Err(fault) = Index::read(self.store, self.copy)
+            && let Some(fault) = Index::read(self.store, self.copy).map_or_else(Some, |index| index.unread.into_iter().next())
         {
             found.damage.push(Damage { object: fault.file, reason: fault.reason, reach: Reach::Copy });
         }

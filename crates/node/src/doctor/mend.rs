@@ -10,6 +10,7 @@ use std::{
 };
 
 use chartmesh_identity::{BlobHash, EntryHash, SigningSecret};
+use chartmesh_vault::Table;
 use zeroize::Zeroizing;
 
 use super::{DAMAGED, Examined, LOST, Opened, REPAIRED, documents, examine, tables};
@@ -18,7 +19,7 @@ use crate::{
     core::Core,
     home::Home,
     net::{Blobs, file_of, files},
-    node::Node,
+    node::{KEEP, Node},
     recover::wait_for,
     running::CALL_WAIT,
 };
@@ -51,6 +52,9 @@ pub(super) async fn mend(home: &Home, passphrase: Option<&Zeroizing<String>>, ex
     let node = Node::open(home, passphrase).await?;
     let asked = supply(&node, incomplete).await;
     let missing: BTreeSet<BlobHash> = node.with(|core| core.missing().iter().map(|one| one.blob).collect());
+    if incomplete && asked.is_ok() && missing.is_empty() {
+        node.with(|core| core.vault.remove(Table::Settings, KEEP)).map_err(ApiError::failed)?;
+    }
     let stopped = node.stop().await;
     drop(node);
     stopped?;

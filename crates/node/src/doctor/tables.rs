@@ -12,6 +12,7 @@ use serde_bytes::ByteBuf;
 use crate::{
     api::{ApiError, DoctorInfo, FindingInfo},
     core::Membership,
+    node::KEEP,
     peers::Peer,
     secrets::Keys,
 };
@@ -71,6 +72,9 @@ pub(super) fn settle(vault: &Vault, checkup: &Checkup, whole: bool, info: &mut D
     let lost = |table| !whole && checkup.damage.iter().any(|damage| damage.touches(table));
     let (marks, entries) = (lost(Table::Marks), lost(Table::Entries));
     let mut changed = !settled.out.is_empty();
+    if changed || !whole {
+        settled.out.put(Table::Settings, KEEP, Vec::new());
+    }
     let Settled { out, ledgers, own, .. } = settled;
     vault.commit(out).map_err(ApiError::failed)?;
     if marks && entries {
@@ -154,7 +158,7 @@ impl Settled<'_> {
             (Table::Delivered, |key, _| key.len() == 64),
             (Table::Checkpoints, |key, value| key.len() == 64 && Signed::<Checkpoint>::from_bytes(value.to_vec()).verify().is_ok()),
             (Table::Pending, |key, _| key.len() == 64 || key.len() == 48),
-            (Table::Settings, |_, value| from_canonical::<Contact>(value).is_ok()),
+            (Table::Settings, |key, value| (key == KEEP && value.is_empty()) || from_canonical::<Contact>(value).is_ok()),
             (Table::Marks, |key, value| key.len() == 96 && value.len() == 40),
         ];
         for (table, check) in checks {

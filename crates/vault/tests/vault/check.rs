@@ -143,8 +143,12 @@ fn looking_changes_nothing() {
 fn every_injected_damage_is_found_or_has_no_effect() {
     let home = Home::new();
     filled(&home);
-    let before = everything(&home.path()).unwrap();
+    // To open it writes its index anew: the home itself keeps the log of its last commits.
+    let opened = tempfile::tempdir().unwrap();
+    copy(&home.path(), opened.path());
+    let before = everything(opened.path()).unwrap();
     let files = full(&home.path());
+    assert!(files.iter().any(|file| file.to_str().unwrap().contains("vault/metadata/log_")), "{files:?}");
     assert!(files.iter().any(|file| file.ends_with("commits")) && files.iter().any(|file| file.ends_with("keys.age")));
     let mut numbers = Numbers(11);
     let (mut done, mut found) = (0, 0);
@@ -157,9 +161,12 @@ fn every_injected_damage_is_found_or_has_no_effect() {
         let length = fs::metadata(file).unwrap().len() as usize;
         for _ in 0..injections().min(length) {
             let (at, bit) = (numbers.next(length), numbers.next(8));
-            count(damage(&home, &before, &format!("{}: bit {bit} of byte {at} flipped", name.display()), |copied| {
+            let found = damage(&home, &before, &format!("{}: bit {bit} of byte {at} flipped", name.display()), |copied| {
                 edit(&copied.join(name), |content| content[at] ^= 1 << bit)
-            }));
+            });
+            // Only slabs have room that nothing points to.
+            assert!(found || name.starts_with("vault/slabs"), "{}: bit {bit} of byte {at}", name.display());
+            count(found);
         }
         for left in [0, length / 2, length - 1, numbers.next(length)] {
             count(damage(&home, &before, &format!("{}: cut off at {left}", name.display()), |copied| {
@@ -188,7 +195,7 @@ fn every_injected_damage_is_found_or_has_no_effect() {
         }
     }
     eprintln!("{done} injections, {found} found, {} without any effect", done - found);
-    assert!(found * 2 > done, "most of these files are in use");
+    assert!(found * 3 > done, "much of these files is in use");
 }
 
 #[test]
