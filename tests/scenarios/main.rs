@@ -4,6 +4,7 @@ mod attachments;
 mod audit;
 mod chart;
 mod decoders;
+mod doctor;
 mod input;
 mod mistakes;
 mod naming;

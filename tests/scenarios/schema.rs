@@ -24,6 +24,7 @@ fn schema_of(args: &[&str]) -> Option<&'static str> {
         ("audit", _) => "audit",
         ("sync", _) => "synced",
         ("status", _) => "status",
+        ("doctor", _) => "doctor",
         ("demo", _) => "demo",
         _ => return None,
     })

@@ -1,8 +1,8 @@
 //! From the API's answer to the one that a command waits for.
 
 use chartmesh_node::api::{
-    ApiError, AuditInfo, CardInfo, ExportInfo, GrantInfo, ImportInfo, LogInfo, PeerInfo, PreviewInfo, RecordInfo, Response, ShownInfo, StatusInfo, SyncInfo,
-    VerifyInfo,
+    ApiError, AuditInfo, CardInfo, DoctorInfo, ExportInfo, GrantInfo, ImportInfo, LogInfo, PeerInfo, PreviewInfo, RecordInfo, Response, ShownInfo, StatusInfo,
+    SyncInfo, VerifyInfo,
 };
 
 /// What a command may wait for.
@@ -33,6 +33,7 @@ answers! {
     Verified: VerifyInfo;
     Synced: SyncInfo;
     Status: StatusInfo;
+    Doctor: DoctorInfo;
     Exported: ExportInfo;
     Shown: ShownInfo;
     Bytes: Vec<u8>;

@@ -61,6 +61,20 @@ impl Context {
         // A running node has its keys open, and who may reach its socket may ask.
         let passphrase = if client::is_running(&home).await { None } else { self.passphrase(&home)? };
         let client = Client::open(&home, passphrase.as_ref()).await?;
+        Self::asked(client, request).await
+    }
+
+    /// As [`Self::ask`], of a home that may no longer open.
+    pub(crate) async fn ask_closed<T: Answer>(&self, request: Request) -> Result<T, ApiError> {
+        let home = self.home()?;
+        let running = client::is_running(&home).await;
+        // A damaged key file does not say whether it has a passphrase: that is for the answer.
+        let asks = !running && setup::needs_passphrase(&home).unwrap_or(false);
+        let passphrase = if asks { Some(passphrase::existing(self.passphrase_file.as_deref())?) } else { None };
+        Self::asked(Client::closed(&home, passphrase.as_ref()).await, request).await
+    }
+
+    async fn asked<T: Answer>(client: Client, request: Request) -> Result<T, ApiError> {
         let response = client.ask(request).await;
         let closed = client.close().await;
         let answer = answer::expect(response?)?;

@@ -242,6 +242,11 @@ pub enum Request {
     },
     /// Peers, connections, what is pending.
     Status,
+    /// Check everything at rest.
+    Doctor {
+        /// Mend what can be mended.
+        repair: bool,
+    },
 }
 
 /// What a program gets; each variant answers the request of the same name.
@@ -275,6 +280,8 @@ pub enum Response {
     Synced(SyncInfo),
     /// State of the node.
     Status(StatusInfo),
+    /// What is at rest, and whether it is as it was written.
+    Doctor(DoctorInfo),
     /// Where an export went.
     Exported(ExportInfo),
     /// One resource.
@@ -301,6 +308,7 @@ impl Response {
             Self::Audit(answer) => serde_json::to_value(answer),
             Self::Synced(answer) => serde_json::to_value(answer),
             Self::Status(answer) => serde_json::to_value(answer),
+            Self::Doctor(answer) => serde_json::to_value(answer),
             Self::Exported(answer) => serde_json::to_value(answer),
             Self::Shown(_) | Self::Bytes(_) => return None,
         };
@@ -656,6 +664,46 @@ pub struct PeerStatus {
     pub pending: u64,
     /// A changed card must be confirmed first.
     pub blocked: bool,
+}
+
+/// What is at rest in a home, and whether it is as it was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoctorInfo {
+    /// Nothing is damaged any more.
+    pub ok: bool,
+    /// Values of the vault that are as they were written.
+    pub values: u64,
+    /// Ledgers checked.
+    pub ledgers: u64,
+    /// Charter versions checked.
+    pub charters: u64,
+    /// Entries whose signature, link and digest are right.
+    pub entries: u64,
+    /// Sealed documents whose bytes are those that they are named for.
+    pub documents: u64,
+    /// How many of them this node can open, and found to hold what their entries say.
+    pub opened: u64,
+    /// Whatever is damaged, or was.
+    pub findings: Vec<FindingInfo>,
+    /// Where damaged files were moved to, if any were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<PathBuf>,
+}
+
+/// Something that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingInfo {
+    /// What: a file below the home, a document, a ledger, a table and key of the vault.
+    pub object: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// `damaged`; after a repair `repaired`, or `lost` where nobody could supply it.
+    pub state: String,
+    /// What that means for whoever runs the node.
+    pub meaning: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
 }
 
 /// Where an export went.

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     api::{ApiError, Request, Response},
-    control,
+    control, doctor,
     home::Home,
     node::{LOCK_PAUSE, Node},
 };
@@ -16,6 +16,7 @@ pub struct Client(Way);
 enum Way {
     Here(Box<Node>),
     Socket(Mutex<UnixStream>),
+    Closed(Home, Option<Zeroizing<String>>),
 }
 
 /// Whether a node runs on this home.
@@ -43,10 +44,22 @@ impl Client {
         }
     }
 
+    /// Connects to the running node, or leaves the home closed: for what a home is asked that may no longer open.
+    pub async fn closed(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Self {
+        match control::connect(home).await {
+            Some(stream) => Self(Way::Socket(Mutex::new(stream))),
+            None => Self(Way::Closed(home.clone(), passphrase.cloned())),
+        }
+    }
+
     /// Asks.
     pub async fn ask(&self, request: Request) -> Result<Response, ApiError> {
         match &self.0 {
             Way::Here(node) => node.ask(request).await,
+            Way::Closed(home, passphrase) => match request {
+                Request::Doctor { repair } => doctor::at_rest(home, passphrase.as_ref(), repair).await.map(Response::Doctor),
+                _ => Err(ApiError::failed("the home is not open")),
+            },
             Way::Socket(stream) => {
                 let mut stream = stream.lock().await;
                 let lost = |error: std::io::Error| match error.kind() {
@@ -64,7 +77,7 @@ impl Client {
     pub async fn close(self) -> Result<(), ApiError> {
         match self.0 {
             Way::Here(node) => node.stop().await,
-            Way::Socket(_) => Ok(()),
+            Way::Socket(_) | Way::Closed(..) => Ok(()),
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod client;
 mod consents;
 mod control;
 mod core;
+mod doctor;
 mod duties;
 mod fetching;
 mod grants;

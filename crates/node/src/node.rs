@@ -8,7 +8,7 @@ use std::{
 };
 
 use chartmesh_identity::{BlobHash, EndpointKey};
-use chartmesh_vault::{Unlock, Vault, VaultError};
+use chartmesh_vault::{Table, Unlock, Vault, VaultError};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -20,6 +20,10 @@ use crate::{
     session::Signals,
 };
 
+/// In [`Table::Settings`] while entries may be missing that name documents.
+pub(crate) const KEEP: &[u8] = b"keep";
+/// What to do where a home is damaged.
+const LOOK: &str = "`chartmesh doctor` says what is damaged, `chartmesh doctor --repair` mends what can be mended";
 /// How long a command waits for another one on the same home to end, and how often it looks.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(50);
@@ -51,43 +55,58 @@ pub struct Ready {
 
 /// Reads the vault of a home. Another command may be at the end of its work: it is waited for.
 pub(crate) async fn open_vault(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Vault, ApiError> {
-    if !Vault::exists(home.path()) {
-        return Err(ApiError::failed(format_args!("{} is not the home of a node", home.path().display()))
-            .advise("`chartmesh init` makes one; --home or CHARTMESH_HOME names another"));
-    }
+    patiently(home, passphrase, Vault::open).await.map_err(|error| advised(home, &error))
+}
+
+/// Opens something of a home that another command may have open; that is waited for.
+pub(crate) async fn patiently<T>(
+    home: &Home,
+    passphrase: Option<&Zeroizing<String>>,
+    open: impl Fn(&std::path::Path, Unlock<'_>) -> Result<T, VaultError>,
+) -> Result<T, VaultError> {
     let unlock = passphrase.map_or(Unlock::None, |passphrase| Unlock::Passphrase(passphrase));
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
-        match Vault::open(home.path(), unlock) {
+        match open(home.path(), unlock) {
             Err(VaultError::InUse(_)) if Instant::now() < deadline => tokio::time::sleep(LOCK_PAUSE).await,
-            Err(error @ VaultError::InUse(_)) => return Err(ApiError::failed(error).advise("wait until the other command has ended, or stop it")),
-            opened => {
-                return opened.map_err(|error| {
-                    let advice = match &error {
-                        VaultError::WrongPassphrase => Some("type it again, or look into the file that --passphrase-file names: its first line counts"),
-                        VaultError::PassphraseNeeded => Some("--passphrase-file FILE; at a terminal it is asked for"),
-                        _ => None,
-                    };
-                    let failed = ApiError::failed(format_args!("{}: {error}", home.path().display()));
-                    advice.into_iter().fold(failed, ApiError::advise)
-                });
-            }
+            opened => return opened,
         }
     }
+}
+
+/// Why a vault does not open, and what to do about it.
+pub(crate) fn advised(home: &Home, error: &VaultError) -> ApiError {
+    let advice = match error {
+        VaultError::Absent(_) => {
+            return ApiError::failed(format_args!("{} is not the home of a node", home.path().display()))
+                .advise("`chartmesh init` makes one; --home or CHARTMESH_HOME names another");
+        }
+        VaultError::InUse(_) => return ApiError::failed(error).advise("wait until the other command has ended, or stop it"),
+        VaultError::WrongPassphrase => Some("type it again, or look into the file that --passphrase-file names: its first line counts"),
+        VaultError::PassphraseNeeded => Some("--passphrase-file FILE; at a terminal it is asked for"),
+        VaultError::KeyFile(_) => Some("put back a copy of keys.age, which never changes; without one, a patient's `chartmesh recover` makes a new device"),
+        VaultError::Damaged { .. } | VaultError::Behind { .. } | VaultError::Corrupt { .. } | VaultError::Store { .. } => Some(LOOK),
+        _ => None,
+    };
+    let failed = ApiError::failed(format_args!("{}: {error}", home.path().display()));
+    advice.into_iter().fold(failed, ApiError::advise)
 }
 
 impl Node {
     /// Opens the home of a node; nobody else may have it open.
     pub async fn open(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Self, ApiError> {
         let vault = open_vault(home, passphrase).await?;
-        let mut core = Core::load(vault)?;
-        let blobs = Blobs::open(&home.blobs()).await.map_err(ApiError::failed)?;
-        let here: BTreeSet<BlobHash> = blobs.list().await.map_err(ApiError::failed)?.into_iter().collect();
+        let mut core = Core::load(vault).map_err(|error| if error.advice.is_none() { error.advise(LOOK) } else { error })?;
+        let damaged = |error: crate::net::NetError| ApiError::failed(format_args!("{}: {error}", home.blobs().display())).advise(LOOK);
+        let blobs = Blobs::open(&home.blobs()).await.map_err(damaged)?;
+        let here: BTreeSet<BlobHash> = blobs.list().await.map_err(damaged)?.into_iter().collect();
         core.forget(|blob| !here.contains(blob))?;
-        // What a change that was cut off had stored before anything named it.
-        let named = core.named_documents();
-        let left: Vec<BlobHash> = here.into_iter().filter(|blob| !named.contains(blob)).collect();
-        blobs.delete(&left).await.map_err(ApiError::failed)?;
+        // What a change that was cut off had stored before anything named it; unless it is the entries that are missing.
+        if core.vault.get(Table::Settings, KEEP).map_err(ApiError::failed)?.is_none() {
+            let named = core.named_documents();
+            let left: Vec<BlobHash> = here.into_iter().filter(|blob| !named.contains(blob)).collect();
+            blobs.delete(&left).await.map_err(ApiError::failed)?;
+        }
         let signals = core.sessions.signals.clone();
         Ok(Self(Arc::new(Inner {
             home: home.clone(),
@@ -143,6 +162,7 @@ impl Node {
             Request::Audit { patient } => self.audit(patient.as_deref()).map(Response::Audit),
             Request::Sync { timeout_ms } => self.sync(std::time::Duration::from_millis(timeout_ms)).await.map(Response::Synced),
             Request::Status => self.status().await.map(Response::Status),
+            Request::Doctor { repair } => self.doctor(repair).await.map(Response::Doctor),
         }
     }
 

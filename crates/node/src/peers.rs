@@ -35,6 +35,15 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// As it is stored.
+    pub(crate) fn read(value: &[u8]) -> Result<Self, ApiError> {
+        let stored: Stored = from_canonical(value).map_err(|error| ApiError::failed(format_args!("a stored contact: {error}")))?;
+        let verify = |card: Signed<Card>| card.verify().map_err(|error| ApiError::failed(format_args!("the stored card of {}: {error}", stored.alias)));
+        let card = verify(stored.card)?;
+        let rival = stored.rival.map(verify).transpose()?;
+        Ok(Self { alias: stored.alias.clone(), card, rival, added: stored.added })
+    }
+
     /// Its party key.
     pub(crate) fn party(&self) -> PartyKey {
         self.card.profile.party
@@ -110,11 +119,8 @@ impl Peers {
     pub(crate) fn load(vault: &Vault) -> Result<Self, ApiError> {
         let mut peers = BTreeMap::new();
         for (_, value) in vault.scan(Table::Peers, &[]).map_err(ApiError::failed)? {
-            let stored: Stored = from_canonical(&value).map_err(|error| ApiError::failed(format_args!("a stored contact: {error}")))?;
-            let verify = |card: Signed<Card>| card.verify().map_err(|error| ApiError::failed(format_args!("the stored card of {}: {error}", stored.alias)));
-            let card = verify(stored.card)?;
-            let rival = stored.rival.map(verify).transpose()?;
-            peers.insert(card.profile.party, Peer { alias: stored.alias.clone(), card, rival, added: stored.added });
+            let peer = Peer::read(&value)?;
+            peers.insert(peer.party(), peer);
         }
         Ok(Self(peers))
     }

@@ -14,6 +14,7 @@ use chartmesh_sealing::{Expected, FileKey, Identity, Key, OpenedDocument, open_d
 use crate::{
     api::{ApiError, ExportInfo, RecordInfo, RefusedInfo, ShownInfo, VersionInfo},
     core::Core,
+    manifest::Manifest,
     node::Node,
     time,
     view::{Document, Purpose},
@@ -524,32 +525,58 @@ impl Node {
     /// Opens a document and checks it against its entry.
     pub(crate) async fn open_document(&self, id: &LedgerId, publish: &EntryHash, blob: &BlobHash) -> Result<OpenedDocument, ApiError> {
         let bytes = self.blob(blob).await?;
-        let (key, manifest, compartment, continues) = self.with(|core| {
-            let (ledger, view) = core.open(id)?;
-            let document = view.document(ledger, publish, blob);
-            let document = document.ok_or_else(|| ApiError::refused(format_args!("document {} cannot be opened here", blob.short())))?;
-            let key = match document.key {
-                Key::Identity(identity) => OwnKey::Identity(identity.share()),
-                Key::File(file) => OwnKey::File(FileKey::new(*file.expose())),
-            };
-            let compartment = match document.lane.and_then(|lane| view.lanes.get(&lane)) {
-                Some(Purpose::Catalog(compartment)) => Some(compartment.to_string()),
-                Some(Purpose::Keyring | Purpose::Circle(_)) | None => None,
-            };
-            let continues: Vec<LedgerId> = ledger.charter().continues.into_iter().collect();
-            Ok::<_, ApiError>((key, document.manifest.clone(), compartment, continues))
-        })?;
+        self.with(|core| core.opener(id, publish, blob))?.open(&bytes)
+    }
+}
+
+/// What it takes to open one document, taken out from under the lock.
+pub(crate) struct Opener {
+    key: OwnKey,
+    ledger: LedgerId,
+    manifest: Manifest,
+    compartment: Option<String>,
+    continues: Vec<LedgerId>,
+}
+
+impl Core {
+    /// What it takes to open a document here.
+    pub(crate) fn opener(&self, id: &LedgerId, publish: &EntryHash, blob: &BlobHash) -> Result<Opener, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let document = view.document(ledger, publish, blob);
+        let document = document.ok_or_else(|| ApiError::refused(format_args!("document {} cannot be opened here", blob.short())))?;
+        let key = match document.key {
+            Key::Identity(identity) => OwnKey::Identity(identity.share()),
+            Key::File(file) => OwnKey::File(FileKey::new(*file.expose())),
+        };
+        let compartment = match document.lane.and_then(|lane| view.lanes.get(&lane)) {
+            Some(Purpose::Catalog(compartment)) => Some(compartment.to_string()),
+            Some(Purpose::Keyring | Purpose::Circle(_)) | None => None,
+        };
+        let continues = ledger.charter().continues.into_iter().collect();
+        Ok(Opener { key, ledger: *id, manifest: document.manifest.clone(), compartment, continues })
+    }
+}
+
+impl Opener {
+    /// The digests of its resources in their order; none for a part of a resource.
+    pub(crate) fn resources(&self) -> Vec<[u8; 32]> {
+        if self.manifest.part.is_some() { Vec::new() } else { self.manifest.resources.iter().map(|facts| facts.hash).collect() }
+    }
+
+    /// Opens the document's bytes: hash, header, origin, manifest and entry must agree.
+    pub(crate) fn open(&self, bytes: &[u8]) -> Result<OpenedDocument, ApiError> {
+        let (manifest, blob) = (&self.manifest, self.manifest.blob);
         let expected = Expected {
-            hash: *blob,
+            hash: blob,
             content_length: manifest.content_length,
-            ledger: *id,
-            continues: &continues,
-            compartment: compartment.as_deref(),
+            ledger: self.ledger,
+            continues: &self.continues,
+            compartment: self.compartment.as_deref(),
             publisher: manifest.publisher,
         };
-        let opened = match &key {
-            OwnKey::Identity(identity) => open_document(&bytes, identity, &expected),
-            OwnKey::File(file) => open_document(&bytes, file, &expected),
+        let opened = match &self.key {
+            OwnKey::Identity(identity) => open_document(bytes, identity, &expected),
+            OwnKey::File(file) => open_document(bytes, file, &expected),
         };
         let opened = opened.map_err(|error| ApiError::failed(format_args!("document {} is quarantined: {error}", blob.short())))?;
         if opened.origin.author != manifest.author || opened.origin.derived_from != manifest.extract_of {

@@ -163,7 +163,7 @@ async fn run(
 }
 
 /// Waits until the question has an answer.
-async fn wait_for<T>(node: &Node, deadline: Instant, mut answer: impl FnMut(&Core) -> Option<Result<T, ApiError>>) -> Result<T, ApiError> {
+pub(crate) async fn wait_for<T>(node: &Node, deadline: Instant, mut answer: impl FnMut(&Core) -> Option<Result<T, ApiError>>) -> Result<T, ApiError> {
     loop {
         let changed = node.0.signals.sessions.notified();
         tokio::pin!(changed);

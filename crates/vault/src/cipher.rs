@@ -1,6 +1,6 @@
 //! How a value is protected at rest: XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) under the vault key, with a random 24-byte nonce.
 //!
-//! The additional data are format, table and key, so that a value opens only in its own place. What this does not notice is an older value of the same place put back.
+//! The additional data are format, table and key, so that a value opens only in its own place. An older value of the same place put back shows in the tally (`tally.rs`).
 
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce, aead::AeadInOut};
 use zeroize::Zeroizing;
@@ -14,12 +14,14 @@ const FORMAT: &[u8] = b"chartmesh vault 1";
 pub(crate) struct Cipher {
     aead: XChaCha20Poly1305,
     names: Zeroizing<[u8; 32]>,
+    traces: Zeroizing<[u8; 32]>,
 }
 
 impl Cipher {
     pub(crate) fn new(key: &[u8; 32]) -> Self {
         let names = Zeroizing::new(blake3::derive_key("chartmesh vault 1 hidden names", key));
-        Self { aead: XChaCha20Poly1305::new(key.into()), names }
+        let traces = Zeroizing::new(blake3::derive_key("chartmesh vault 1 traces of rows", key));
+        Self { aead: XChaCha20Poly1305::new(key.into()), names, traces }
     }
 
     /// `nonce || ciphertext || tag`.
@@ -50,6 +52,13 @@ impl Cipher {
     pub(crate) fn hide(&self, table: Table, name: &[u8]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.names);
         *hasher.update(&[table.tag()]).update(name).finalize().as_bytes()
+    }
+
+    /// What a row adds to the tally of the vault.
+    pub(crate) fn trace(&self, table: Table, key: &[u8], record: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.traces);
+        hasher.update(&[table.tag()]).update(&(key.len() as u64).to_be_bytes()).update(key);
+        *hasher.update(record).finalize().as_bytes()
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Table, VaultError};
+use crate::{Table, VaultError, leaves::RawRow};
 
 /// Entries per leaf, fixed for the life of a store.
 const FANOUT: usize = 32;
@@ -36,7 +36,9 @@ const INLINE: usize = 8 * 1024;
 const CHUNK: usize = 32 * 1024;
 
 /// First byte of the rows that hold pieces; tables have lower ones.
-const CHUNKS: u8 = 255;
+pub(crate) const CHUNKS: u8 = 255;
+/// Most pieces of a record.
+const MOST_PIECES: u32 = 2048;
 const WHOLE: u8 = 0;
 const CHUNKED: u8 = 1;
 
@@ -58,6 +60,9 @@ struct Seen {
     misses: u64,
     held: usize,
 }
+
+/// A record to store under a key of a table, or none to remove it.
+pub(crate) type Write = (Table, Vec<u8>, Option<Vec<u8>>);
 
 /// A key and the record that is stored under it.
 pub(crate) type Row = (Vec<u8>, Vec<u8>);
@@ -103,16 +108,24 @@ impl Engine {
         rows
     }
 
-    /// Writes all of a batch, and returns when it is on disk.
-    pub(crate) fn commit(&mut self, writes: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>) -> Result<(), VaultError> {
+    /// Writes all of a batch, and returns when it is on disk. `last` makes the last write of the records, old and new, of the others.
+    pub(crate) fn commit(&mut self, mut writes: Vec<Write>, last: impl FnOnce(&[Write], &[Option<Vec<u8>>]) -> Write) -> Result<(), VaultError> {
         let mut batch = sled::Batch::default();
+        let mut before = Vec::with_capacity(writes.len());
+        for (table, key, _) in &writes {
+            before.push(match self.run("reading", |db| db.get(row(*table, key)))? {
+                None => None,
+                Some(old) => {
+                    for chunk in chunks(&old).into_iter().flatten() {
+                        batch.remove(chunk);
+                    }
+                    Some(self.assemble(*table, key, &old)?)
+                }
+            });
+        }
+        writes.push(last(&writes, &before));
         for (table, key, record) in writes {
             let row = row(table, &key);
-            if let Some(old) = self.run("reading", |db| db.get(&row))? {
-                for chunk in chunks(&old).into_iter().flatten() {
-                    batch.remove(chunk);
-                }
-            }
             let length = row.len() + record.as_ref().map_or(0, Vec::len);
             self.seen.rows += 1;
             self.seen.bytes += length;
@@ -132,12 +145,44 @@ impl Engine {
                 }
             }
         }
+        self.apply(batch)
+    }
+
+    /// Writes rows as they lay in another store, and returns when they are on disk.
+    pub(crate) fn load(&mut self, rows: Vec<RawRow>) -> Result<(), VaultError> {
+        let mut batch = sled::Batch::default();
+        for (row, record) in rows {
+            let length = row.len() + record.len();
+            self.seen.rows += 1;
+            self.seen.bytes += length;
+            self.seen.written += length;
+            batch.insert(row, record);
+        }
+        self.apply(batch)
+    }
+
+    fn apply(&mut self, batch: sled::Batch) -> Result<(), VaultError> {
         self.run("writing", |db| {
             db.apply_batch(batch)?;
             db.flush().map(drop)
         })?;
         self.settle();
         Ok(())
+    }
+
+    /// Does something with the files of the store while sled has them closed.
+    pub(crate) fn while_closed<T>(&mut self, work: impl FnOnce(&Path) -> T) -> Result<T, VaultError> {
+        if self.failed {
+            return Err(VaultError::Closed);
+        }
+        self.close();
+        let done = work(&self.dir);
+        self.seen = Seen::default();
+        match open_db(&self.dir) {
+            Ok(db) => self.db = Some(db),
+            Err(_) => self.failed = true,
+        }
+        Ok(done)
     }
 
     /// Closes the store and opens it again when much of it is in memory, because sled never lets go of a leaf that it has written.
@@ -161,7 +206,8 @@ impl Engine {
         }
     }
 
-    fn close(&mut self) {
+    /// Closes it for good.
+    pub(crate) fn close(&mut self) {
         let db = self.db.take();
         // A failed store may assert while closing; everything acknowledged is on disk already.
         drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
@@ -186,10 +232,10 @@ impl Engine {
         let corrupt = |reason| VaultError::Corrupt { table, key: data_encoding::HEXLOWER.encode(key), reason };
         self.seen.rows += 1;
         self.seen.bytes += record.len();
-        if let Some((&WHOLE, record)) = record.split_first() {
-            return Ok(record.to_vec());
-        }
-        let names = chunks(record).ok_or_else(|| corrupt("its record has no known form"))?;
+        let names = match form(record).ok_or_else(|| corrupt("its record has no known form"))? {
+            Form::Whole(record) => return Ok(record.to_vec()),
+            Form::Pieces(names) => names,
+        };
         let mut whole = Vec::new();
         for name in names {
             let piece = self.run("reading", |db| db.get(&name))?.ok_or_else(|| corrupt("a piece of it is missing"))?;
@@ -237,8 +283,25 @@ fn guarded<T>(doing: &'static str, action: impl FnOnce() -> std::io::Result<T>) 
     }
 }
 
-fn row(table: Table, key: &[u8]) -> Vec<u8> {
+/// The row of a key.
+pub(crate) fn row(table: Table, key: &[u8]) -> Vec<u8> {
     [&[table.tag()], key].concat()
+}
+
+/// How a record is stored.
+pub(crate) enum Form<'a> {
+    /// In one piece.
+    Whole(&'a [u8]),
+    /// In pieces, under these rows.
+    Pieces(Vec<Vec<u8>>),
+}
+
+/// How what is stored under a row makes up its record, if it has a known form.
+pub(crate) fn form(record: &[u8]) -> Option<Form<'_>> {
+    match record.split_first()? {
+        (&WHOLE, record) => Some(Form::Whole(record)),
+        _ => chunks(record).map(|names| Form::Pieces(names.collect())),
+    }
 }
 
 /// Under which rows the pieces of a chunked record are, if it is one.
@@ -246,6 +309,6 @@ fn chunks(record: &[u8]) -> Option<impl Iterator<Item = Vec<u8>> + use<>> {
     let (&CHUNKED, head) = record.split_first()? else { return None };
     let (id, count) = head.split_at_checked(8)?;
     let id: [u8; 8] = id.try_into().ok()?;
-    let count = u32::from_be_bytes(count.try_into().ok()?);
+    let count = Some(u32::from_be_bytes(count.try_into().ok()?)).filter(|count| *count <= MOST_PIECES)?;
     Some((0..count).map(move |at| [&[CHUNKS], &id[..], &at.to_be_bytes()].concat()))
 }

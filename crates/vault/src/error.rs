@@ -63,6 +63,20 @@ pub enum VaultError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A file of the vault is damaged. Nothing was opened.
+    #[error("{object} is damaged: {reason}")]
+    Damaged {
+        /// Which, as it is called below the home.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store is not what it was after the last commit: an older one was put back, or it has lost the end of its log. Nothing was opened.
+    #[error("the store lacks the last {commits} of its changes")]
+    Behind {
+        /// How many commits are missing.
+        commits: u64,
+    },
     /// The store failed while doing something. What was being committed is not acknowledged, and the vault refuses everything until it is opened again.
     #[error("the store failed while {doing}: {reason}")]
     Store {

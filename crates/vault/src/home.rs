@@ -103,6 +103,20 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, VaultError> {
     list.map_err(io_error("listing", dir))
 }
 
+/// Copies the files of a directory into another one, in the place of what was there.
+pub(crate) fn copy_dir(from: &Path, to: &Path) -> Result<(), VaultError> {
+    let new = to.with_extension("new");
+    remove_dir(&new)?;
+    private_dir(&new)?;
+    for file in entries(from)? {
+        if let Some(name) = file.file_name() {
+            fs::copy(&file, new.join(name)).map_err(io_error("copying", &file))?;
+        }
+    }
+    remove_dir(to)?;
+    rename(&new, to)
+}
+
 /// Removes a directory and everything in it, if it is there.
 pub(crate) fn remove_dir(dir: &Path) -> Result<(), VaultError> {
     match fs::remove_dir_all(dir) {

@@ -1,7 +1,8 @@
 //! `<home>/keys.age`: the node's secret keys and the key of its store.
 //!
 //! With a passphrase it is a plain age file with one scrypt stanza (C2SP age specification, "scrypt recipient stanza"), so that `age -d` opens it. Without one it begins with a
-//! line that says so, and whoever can read the file, or a backup or the disk that it lies on, has every key: nothing but the file mode 0600 protects it.
+//! line that says so, and whoever can read the file, or a backup or the disk that it lies on, has every key: nothing but the file mode 0600 protects it. Its last 32 bytes are then
+//! the BLAKE3 of the content, because one changed bit would make another key of a key.
 //!
 //! The content is deterministic CBOR `{version, vault_key, secrets}`; the secrets are the node's own bytes.
 
@@ -15,12 +16,15 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{VaultError, home};
 
 /// What an unprotected key file begins with.
-const IN_CLEAR: &[u8] = b"chartmesh keys WITHOUT a passphrase, version 1\n";
+const IN_CLEAR: &[u8] = b"chartmesh keys WITHOUT a passphrase, version 2\n";
+/// What a protected one begins with.
+const SEALED: &[u8] = b"age-encryption.org/v1\n";
 /// log2 of the scrypt work factor N: 2^17 with r = 8 takes 128 MiB and about half a second.
 pub const WORK_FACTOR: u8 = 17;
 /// Highest that is opened: a damaged or foreign file must not ask for all memory.
 const MOST_WORK: u8 = 20;
 const VERSION: u64 = 1;
+const DAMAGED: &str = "it is damaged";
 
 /// Secret keys, as bytes whose form is the caller's. Zeroized on drop; cannot be printed or copied.
 pub struct Secrets(Zeroizing<Vec<u8>>);
@@ -77,7 +81,7 @@ pub(crate) fn write(path: &Path, vault_key: &[u8; 32], secrets: &Secrets, unlock
         Unlock::Passphrase(passphrase) => {
             Zeroizing::new(seal_passphrase(&content, passphrase, work_factor).map_err(|_| VaultError::KeyFile("it could not be sealed"))?)
         }
-        Unlock::None => Zeroizing::new([IN_CLEAR, &content].concat()),
+        Unlock::None => Zeroizing::new([IN_CLEAR, &content, blake3::hash(&content).as_bytes()].concat()),
     };
     home::replace(path, &file)
 }
@@ -87,7 +91,11 @@ pub(crate) fn read(path: &Path, unlock: Unlock<'_>) -> Result<Keys, VaultError> 
     let file = Zeroizing::new(fs::read(path).map_err(home::io_error("reading", path))?);
     let content = match (file.strip_prefix(IN_CLEAR), unlock) {
         (Some(_), Unlock::Passphrase(_)) => return Err(VaultError::NotProtected),
-        (Some(content), Unlock::None) => Zeroizing::new(content.to_vec()),
+        (Some(content), Unlock::None) => match content.split_last_chunk::<32>() {
+            Some((content, digest)) if blake3::hash(content) == *digest => Zeroizing::new(content.to_vec()),
+            _ => return Err(VaultError::KeyFile(DAMAGED)),
+        },
+        (None, _) if !file.starts_with(SEALED) => return Err(VaultError::KeyFile(DAMAGED)),
         (None, Unlock::None) => return Err(VaultError::PassphraseNeeded),
         (None, Unlock::Passphrase(passphrase)) => open(&file, passphrase)?,
     };
@@ -106,7 +114,14 @@ pub(crate) fn is_protected(path: &Path) -> Result<bool, VaultError> {
         io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, IN_CLEAR.len() as u64), &mut start)?;
         Ok(start)
     };
-    Ok(read().map_err(home::io_error("reading", path))? != IN_CLEAR)
+    let start = read().map_err(home::io_error("reading", path))?;
+    if start == IN_CLEAR {
+        Ok(false)
+    } else if start.starts_with(SEALED) {
+        Ok(true)
+    } else {
+        Err(VaultError::KeyFile(DAMAGED))
+    }
 }
 
 fn open(file: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, VaultError> {

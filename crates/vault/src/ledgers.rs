@@ -35,7 +35,8 @@ impl EntryKey {
         Self { ledger: header.ledger, lane: header.lane, author: header.author, seq: header.seq, hash: entry.hash() }
     }
 
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    /// The key in [`Table::Entries`] and [`Table::Bodies`].
+    pub fn to_bytes(&self) -> Vec<u8> {
         [&self.ledger.as_bytes()[..], self.lane.as_bytes(), self.author.as_bytes(), &self.seq.to_be_bytes(), self.hash.as_bytes()].concat()
     }
 }
@@ -66,7 +67,7 @@ impl Batch {
 
     /// Stores an entry that another has signed. A body that is stored already stays if this one comes without. Entries of our own go through [`Vault::commit_signed`].
     pub fn put_entry(&mut self, entry: &Entry) -> &mut Self {
-        let key = EntryKey::of(entry).bytes();
+        let key = EntryKey::of(entry).to_bytes();
         if let Some(body) = &entry.body {
             self.put(Table::Bodies, &key, body.as_slice());
         }
@@ -148,7 +149,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::get`].
     pub fn body(&self, entry: &EntryKey) -> Result<Option<Vec<u8>>, VaultError> {
-        Ok(self.get(Table::Bodies, &entry.bytes())?.map(|body| body.to_vec()))
+        Ok(self.get(Table::Bodies, &entry.to_bytes())?.map(|body| body.to_vec()))
     }
 
     /// Erases the body of an entry; the entry stays. On most disks the old bytes linger until they are written over, which is why bodies are sealed.
@@ -156,7 +157,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::commit`].
     pub fn erase_body(&self, entry: &EntryKey) -> Result<(), VaultError> {
-        self.remove(Table::Bodies, &entry.bytes())
+        self.remove(Table::Bodies, &entry.to_bytes())
     }
 }
 

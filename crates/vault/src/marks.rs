@@ -73,14 +73,38 @@ impl Vault {
     /// Looks at an entry of our own key that a peer has sent.
     ///
     /// # Errors
-    /// [`VaultError::Restored`] if we do not have it: this home is a restored copy, and that key is spent in that ledger from now on.
+    /// [`VaultError::Restored`] if we do not have it and our mark does not tell of it: this home is a restored copy, and that key is spent in that ledger from now on. What was
+    /// lost from a damaged store, whose marks are whole, may come back.
     pub fn check_own(&self, entry: &Entry) -> Result<(), VaultError> {
-        if self.get(Table::Entries, &EntryKey::of(entry).bytes())?.is_some() {
+        if self.get(Table::Entries, &EntryKey::of(entry).to_bytes())?.is_some() {
             return Ok(());
         }
-        let (ledger, author) = (entry.header.ledger, entry.header.author);
-        self.put(Table::Spent, &spent_key(&ledger, &author), &[])?;
+        let header = &entry.header;
+        let (ledger, author, hash) = (header.ledger, header.author, entry.hash());
+        let signed = |mark: Mark| header.seq < mark.seq || (header.seq == mark.seq && hash == mark.hash);
+        if self.mark(&ledger, &header.lane, &author)?.is_some_and(signed) {
+            return Ok(());
+        }
+        self.spend(&ledger, &author)?;
         Err(VaultError::Restored { ledger, author })
+    }
+
+    /// Never signs with that key in that ledger again: what it signed last is not known.
+    ///
+    /// # Errors
+    /// As [`Vault::commit`].
+    pub fn spend(&self, ledger: &LedgerId, author: &AuthorKey) -> Result<(), VaultError> {
+        self.put(Table::Spent, &spent_key(ledger, author), &[])
+    }
+
+    /// Makes the mark of a lane again from the last of our own entries in it, of which none may be missing.
+    ///
+    /// # Errors
+    /// As [`Vault::commit`].
+    pub fn restore_mark(&self, last: &Entry) -> Result<(), VaultError> {
+        let header = &last.header;
+        let mark = Mark { seq: header.seq, hash: last.hash() };
+        self.put(Table::Marks, &mark_key(&header.ledger, &header.lane, &header.author), &mark.bytes())
     }
 
     /// Whether our key must not sign in that ledger again.

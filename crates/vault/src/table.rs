@@ -39,6 +39,30 @@ pub enum Table {
 }
 
 impl Table {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::Meta,
+        Self::Charters,
+        Self::Entries,
+        Self::Bodies,
+        Self::Marks,
+        Self::Spent,
+        Self::Ledgers,
+        Self::Peers,
+        Self::Delivered,
+        Self::Checkpoints,
+        Self::Pending,
+        Self::Settings,
+        Self::Names,
+        Self::Secrets,
+        Self::Documents,
+    ];
+
+    /// The table whose keys begin with this byte on disk.
+    pub(crate) fn of(tag: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(tag)).copied()
+    }
+
     /// The byte that its keys begin with on disk.
     pub(crate) fn tag(self) -> u8 {
         self as u8

@@ -8,10 +8,12 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    Batch, Secrets, Table, Unlock, VaultError,
+    Batch, Checkup, Secrets, Table, Unlock, VaultError,
+    check::Parts,
     cipher::Cipher,
     engine::{Engine, Row},
     home, keyfile,
+    tally::{Note, TALLY, Tally},
 };
 
 /// Longest key, in bytes.
@@ -22,8 +24,8 @@ pub const MAX_VALUE: usize = 32 * 1024 * 1024;
 /// A key and its value.
 pub type Item = (Vec<u8>, Zeroizing<Vec<u8>>);
 
-const MARKER: &[u8] = b"format";
-const FORMAT: &[u8] = b"chartmesh vault 1";
+pub(crate) const MARKER: &[u8] = b"format";
+pub(crate) const FORMAT: &[u8] = b"chartmesh vault 2";
 
 /// One node's keys and everything that it must remember. Calls block on the disk: from async code use a blocking task.
 ///
@@ -33,8 +35,17 @@ pub struct Vault {
     cipher: Cipher,
     vault_key: Zeroizing<[u8; 32]>,
     secrets: Secrets,
-    engine: Mutex<Engine>,
+    store: Mutex<Store>,
     _lock: home::Lock,
+}
+
+/// The open store and what is known of its whole.
+struct Store {
+    engine: Engine,
+    tally: Tally,
+    note: Note,
+    /// Something was written since it was opened.
+    changed: bool,
 }
 
 impl Vault {
@@ -60,21 +71,42 @@ impl Vault {
 
         home::remove_dir(&paths.new_store)?;
         home::private_dir(&paths.new_store)?;
-        let marker = cipher.seal(Table::Meta, MARKER, FORMAT);
-        Engine::open(&paths.new_store)?.commit(vec![(Table::Meta, MARKER.to_vec(), Some(marker))])?;
+        drop(begin(&paths.new_store, &paths.note, &cipher, Tally::default())?);
         home::sync_all(&paths.new_store)?;
         keyfile::write(&paths.keys, &vault_key, &secrets, unlock, work_factor)?;
         home::rename(&paths.new_store, &paths.store)?;
+        let keys = keyfile::Keys { vault_key, secrets };
+        Self::open_store(home, &paths, keys, lock)
+    }
 
-        let engine = Mutex::new(Engine::open(&paths.store)?);
-        Ok(Self { home: home.to_path_buf(), cipher, vault_key, secrets, engine, _lock: lock })
+    /// Opens the store that is there. The caller has its lock and its keys.
+    pub(crate) fn open_store(home: &Path, paths: &Paths, keys: keyfile::Keys, lock: home::Lock) -> Result<Self, VaultError> {
+        let cipher = Cipher::new(&keys.vault_key);
+        let mut engine = Engine::open(&paths.store)?;
+        match engine.get(Table::Meta, MARKER)? {
+            Some(sealed) => {
+                let format = cipher.open(Table::Meta, MARKER, sealed).ok_or(VaultError::OtherKeys)?;
+                if *format != FORMAT {
+                    return Err(VaultError::Store { doing: "opening", reason: "it was written by another version".into() });
+                }
+            }
+            None => return Err(VaultError::Store { doing: "opening", reason: "it has lost its own format record".into() }),
+        }
+        let tally = engine.get(Table::Meta, TALLY)?.and_then(|record| Tally::open(&cipher, record));
+        let tally = tally.ok_or(VaultError::Store { doing: "opening", reason: "it has lost its own tally".into() })?;
+        let known = Note::read(&paths.note, &cipher) == Some(tally.commits);
+        let note = if known { Note::open(&paths.note)? } else { Note::create(&paths.note, &cipher, tally.commits)? };
+        let changed = !paths.copy.exists();
+        let store = Mutex::new(Store { engine, tally, note, changed });
+        Ok(Self { home: home.to_path_buf(), cipher, vault_key: keys.vault_key, secrets: keys.secrets, store, _lock: lock })
     }
 
     /// Opens the vault in `home`.
     ///
     /// # Errors
     /// [`VaultError::Absent`], [`VaultError::Incomplete`], [`VaultError::InUse`]; [`VaultError::WrongPassphrase`], [`VaultError::PassphraseNeeded`],
-    /// [`VaultError::NotProtected`]; [`VaultError::OtherKeys`] if key file and store do not belong together; and those of the disk.
+    /// [`VaultError::NotProtected`]; [`VaultError::OtherKeys`] if key file and store do not belong together; [`VaultError::Damaged`] and [`VaultError::Behind`] if the store is
+    /// not what it was ([`crate::AtRest`] finds out more); and those of the disk.
     pub fn open(home: &Path, unlock: Unlock<'_>) -> Result<Self, VaultError> {
         let paths = Paths::of(home);
         if !paths.keys.exists() {
@@ -83,25 +115,10 @@ impl Vault {
         }
         let lock = home::Lock::take(home)?;
         let keys = keyfile::read(&paths.keys, unlock)?;
-        if !paths.store.exists() {
-            if !paths.new_store.exists() {
-                return Err(VaultError::Incomplete { home: home.to_path_buf(), missing: "the store" });
-            }
-            home::rename(&paths.new_store, &paths.store)?;
-        }
-        let mut engine = Engine::open(&paths.store)?;
+        paths.finish(home)?;
         let cipher = Cipher::new(&keys.vault_key);
-        match engine.get(Table::Meta, MARKER)? {
-            Some(sealed) => {
-                let format = cipher.open(Table::Meta, MARKER, sealed).ok_or(VaultError::OtherKeys)?;
-                if *format != FORMAT {
-                    return Err(VaultError::Store { doing: "opening", reason: "it was written by a newer version".into() });
-                }
-            }
-            None => return Err(VaultError::Store { doing: "opening", reason: "it has lost its own format record".into() }),
-        }
-        let home = home.to_path_buf();
-        Ok(Self { home, cipher, vault_key: keys.vault_key, secrets: keys.secrets, engine: Mutex::new(engine), _lock: lock })
+        paths.parts(&cipher).may_open()?;
+        Self::open_store(home, &paths, keys, lock)
     }
 
     /// Whether there is a vault in `home`.
@@ -150,7 +167,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Corrupt`] if it is damaged; the rest of the vault stays usable then.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-        let record = self.engine().get(table, key)?;
+        let record = self.store().engine.get(table, key)?;
         record.map(|record| self.unseal(table, key, record)).transpose()
     }
 
@@ -167,7 +184,7 @@ impl Vault {
     /// # Errors
     /// As [`Self::get`].
     pub fn page(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Item>, VaultError> {
-        let rows = self.engine().scan(table, prefix, after, limit)?;
+        let rows = self.store().engine.scan(table, prefix, after, limit)?;
         rows.into_iter().map(|(key, record): Row| self.unseal(table, &key, record).map(|value| (key, value))).collect()
     }
 
@@ -207,9 +224,34 @@ impl Vault {
             bound("value", value.as_ref().map_or(0, |value| value.len()), MAX_VALUE)?;
             writes.push((*table, key.clone(), value.as_ref().map(|value| self.cipher.seal(*table, key, value))));
         }
-        let mut engine = self.engine();
-        check(&mut Reader { vault: self, engine: &mut engine })?;
-        if writes.is_empty() { Ok(()) } else { engine.commit(writes) }
+        let mut store = self.store();
+        check(&mut Reader { vault: self, engine: &mut store.engine })?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let Store { engine, tally, note, changed } = &mut *store;
+        let mut next = *tally;
+        next.commits += 1;
+        engine.commit(writes, |writes, before| {
+            for ((table, key, after), before) in writes.iter().zip(before) {
+                for record in before.iter().chain(after) {
+                    next.toggle(&self.cipher, *table, key, record);
+                }
+            }
+            (Table::Meta, TALLY.to_vec(), Some(next.seal(&self.cipher)))
+        })?;
+        *tally = next;
+        *changed = true;
+        note.write(&self.cipher, next.commits)
+    }
+
+    /// Looks at everything that is stored, as it is on disk, while nobody reads or writes.
+    ///
+    /// # Errors
+    /// [`VaultError::Closed`]; whatever is damaged is no error but the answer.
+    pub fn check(&self) -> Result<Checkup, VaultError> {
+        let paths = Paths::of(&self.home);
+        self.store().engine.while_closed(|_| paths.parts(&self.cipher).check())
     }
 
     fn unseal(&self, table: Table, key: &[u8], record: Vec<u8>) -> Result<Zeroizing<Vec<u8>>, VaultError> {
@@ -218,9 +260,33 @@ impl Vault {
     }
 
     /// A panic while the lock is held leaves the engine as it was or marked as failed.
-    fn engine(&self) -> MutexGuard<'_, Engine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Drop for Vault {
+    /// Leaves a copy of the store's index: without it, one damaged byte there would cost everything.
+    fn drop(&mut self) {
+        let paths = Paths::of(&self.home);
+        let store = self.store.get_mut().unwrap_or_else(PoisonError::into_inner);
+        store.engine.close();
+        if store.changed && home::copy_dir(&paths.store.join("metadata"), &paths.copy).is_err() {
+            // An old copy is told from a good one by the number of commits; a copy that is not whole, by its check sums.
+            home::remove_dir(&paths.copy).ok();
+        }
+    }
+}
+
+/// Makes a store in a directory that is empty, and notes its first commit.
+pub(crate) fn begin(dir: &Path, note: &Path, cipher: &Cipher, mut tally: Tally) -> Result<(Engine, Tally), VaultError> {
+    let mut engine = Engine::open(dir)?;
+    tally.commits += 1;
+    let marker = cipher.seal(Table::Meta, MARKER, FORMAT);
+    tally.toggle(cipher, Table::Meta, MARKER, &marker);
+    engine.commit(vec![(Table::Meta, MARKER.to_vec(), Some(marker))], |_, _| (Table::Meta, TALLY.to_vec(), Some(tally.seal(cipher))))?;
+    drop(Note::create(note, cipher, tally.commits)?);
+    Ok((engine, tally))
 }
 
 /// Reads within a commit.
@@ -240,16 +306,40 @@ fn bound(what: &'static str, len: usize, max: usize) -> Result<(), VaultError> {
     if len > max { Err(VaultError::TooLarge { what, len }) } else { Ok(()) }
 }
 
-struct Paths {
-    keys: PathBuf,
-    store: PathBuf,
+/// Where the parts of a vault are.
+pub(crate) struct Paths {
+    pub(crate) keys: PathBuf,
+    pub(crate) store: PathBuf,
     /// A store that is being made. It is whole once the key file is there.
-    new_store: PathBuf,
+    pub(crate) new_store: PathBuf,
+    /// A copy of the store's index.
+    pub(crate) copy: PathBuf,
+    /// The number of commits.
+    pub(crate) note: PathBuf,
 }
 
 impl Paths {
-    fn of(home: &Path) -> Self {
-        Self { keys: home.join("keys.age"), store: home.join("vault"), new_store: home.join("vault.new") }
+    pub(crate) fn of(home: &Path) -> Self {
+        Self {
+            keys: home.join("keys.age"),
+            store: home.join("vault"),
+            new_store: home.join("vault.new"),
+            copy: home.join("vault.index"),
+            note: home.join("commits"),
+        }
+    }
+
+    /// Finishes what was interrupted between making a store and putting it into its place.
+    pub(crate) fn finish(&self, home: &Path) -> Result<(), VaultError> {
+        match (self.store.exists(), self.new_store.exists()) {
+            (true, _) => Ok(()),
+            (false, true) => home::rename(&self.new_store, &self.store),
+            (false, false) => Err(VaultError::Incomplete { home: home.to_path_buf(), missing: "the store" }),
+        }
+    }
+
+    pub(crate) fn parts<'a>(&'a self, cipher: &'a Cipher) -> Parts<'a> {
+        Parts { store: &self.store, copy: &self.copy, note: &self.note, cipher }
     }
 }
 
@@ -267,8 +357,8 @@ mod tests {
         let vault = vault(home.path());
         vault.put(Table::Peers, &[0xab], b"one").unwrap();
         vault.put(Table::Peers, &[0xcd], b"two").unwrap();
-        let record = vault.engine().get(Table::Peers, &[0xab]).unwrap();
-        vault.engine().commit(vec![(Table::Peers, vec![0xcd], record)]).unwrap();
+        let record = vault.store().engine.get(Table::Peers, &[0xab]).unwrap();
+        vault.store().engine.commit(vec![(Table::Peers, vec![0xcd], record.clone())], |_, _| (Table::Peers, vec![0xcd], record)).unwrap();
         let error = vault.get(Table::Peers, &[0xcd]).unwrap_err();
         assert!(matches!(&error, VaultError::Corrupt { table: Table::Peers, key, .. } if key == "cd"), "{error}");
         assert!(vault.scan(Table::Peers, &[]).is_err());
@@ -280,8 +370,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let vault = vault(home.path());
         vault.put(Table::Bodies, &[1], &[7; 100_000]).unwrap();
-        let pieces = vault.engine().pieces();
-        vault.engine().lose(&pieces[2]);
+        let pieces = vault.store().engine.pieces();
+        vault.store().engine.lose(&pieces[2]);
         assert!(matches!(vault.get(Table::Bodies, &[1]), Err(VaultError::Corrupt { table: Table::Bodies, .. })));
     }
 
@@ -290,24 +380,24 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let vault = vault(home.path());
         vault.put(Table::Bodies, &[1], &[7; 100_000]).unwrap();
-        let first = vault.engine().pieces();
+        let first = vault.store().engine.pieces();
         assert_eq!(first.len(), 4);
         drop(vault);
         let vault = Vault::open(home.path(), Unlock::None).unwrap();
         vault.put(Table::Bodies, &[2], &[8; 100_000]).unwrap();
         vault.put(Table::Bodies, &[1], &[9; 50_000]).unwrap();
-        let second = vault.engine().pieces();
+        let second = vault.store().engine.pieces();
         assert!(second.len() == 6 && second.iter().all(|piece| !first.contains(piece)));
         vault.put(Table::Bodies, &[1], &[9]).unwrap();
         vault.remove(Table::Bodies, &[2]).unwrap();
-        assert!(vault.engine().pieces().is_empty());
+        assert!(vault.store().engine.pieces().is_empty());
     }
 
     #[test]
     fn after_a_failure_everything_is_refused() {
         let home = tempfile::tempdir().unwrap();
         let vault = vault(home.path());
-        vault.engine().fail();
+        vault.store().engine.fail();
         assert!(matches!(vault.get(Table::Peers, b"k"), Err(VaultError::Closed)));
         assert!(matches!(vault.put(Table::Peers, b"k", b"v"), Err(VaultError::Closed)));
     }

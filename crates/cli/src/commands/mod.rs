@@ -4,6 +4,7 @@ mod audit;
 mod card;
 mod consent;
 mod demo;
+mod doctor;
 mod import;
 mod init;
 mod key;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Audit(audit::Audit),
     Sync(sync::Sync),
     Status(status::Status),
+    Doctor(doctor::Doctor),
     Demo(demo::Demo),
 }
 
@@ -63,6 +65,7 @@ impl Command {
             Self::Audit(command) => command.run(context).await,
             Self::Sync(command) => command.run(context).await,
             Self::Status(command) => command.run(context).await,
+            Self::Doctor(command) => command.run(context).await,
             Self::Demo(command) => command.run(context).await,
         }
     }

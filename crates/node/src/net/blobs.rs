@@ -15,6 +15,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use chartmesh_identity::BlobHash;
@@ -27,8 +28,11 @@ use iroh_blobs::{
     },
 };
 
+use tokio::time::timeout;
+
 use super::{
     error::NetError,
+    quiet,
     sweep::{self, Sweeper},
 };
 
@@ -41,6 +45,8 @@ const LEAF: u64 = 16 << 10;
 const NODE: u64 = 64;
 /// Extension of the files of hash trees.
 const TREE: &str = "obao4";
+/// How long opening the database may take.
+const OPEN_WAIT: Duration = Duration::from_secs(60);
 /// Threads that write files to disk side by side. They do nothing but wait; so many cut the longest waits (docs/decisions/0021), hardly the usual ones.
 const SYNC_THREADS: usize = 64;
 /// Calls to the store that wait side by side; it takes what has gathered in one go, too.
@@ -66,6 +72,7 @@ struct Inner {
 impl Blobs {
     /// Opens or creates the store in `dir`. One process at a time.
     pub async fn open(dir: &Path) -> Result<Self, NetError> {
+        quiet::install();
         create_private(dir).map_err(NetError::store)?;
         let unclean = dir.join(MARKER).exists();
         File::create(dir.join(MARKER)).map_err(NetError::store)?;
@@ -73,7 +80,8 @@ impl Blobs {
         options.inline = InlineOptions { max_data_inlined: 0, max_outboard_inlined: tree_size(WHOLE) };
         let (sweeper, collector) = sweep::channel();
         options.gc = Some(collector);
-        let store: Store = FsStore::load_with_opts(dir.join("blobs.db"), options).await.map_err(NetError::store)?.into();
+        let opened = timeout(OPEN_WAIT, FsStore::load_with_opts(dir.join("blobs.db"), options)).await;
+        let store: Store = opened.map_err(|_| NetError::Store("its database does not open".into()))?.map_err(NetError::store)?.into();
         let blobs = Self(Arc::new(Inner {
             dir: dir.to_owned(),
             store,
@@ -282,6 +290,26 @@ pub(super) fn to_id(hash: Hash) -> BlobHash {
 /// A panic elsewhere leaves these sets usable.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The file of a blob's bytes, in the store's directory.
+pub(crate) fn file_of(dir: &Path, hash: &BlobHash) -> PathBuf {
+    data_path(dir, &to_hash(hash))
+}
+
+/// The blobs whose files are in the store's directory, whole or not.
+pub(crate) fn files(dir: &Path) -> io::Result<BTreeSet<BlobHash>> {
+    let data = match fs::read_dir(dir.join("data")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        list => list?,
+    };
+    let mut found = BTreeSet::new();
+    for entry in data {
+        let name = entry?.file_name();
+        let hash = name.to_str().and_then(|name| name.strip_suffix(".data")).and_then(|hash| hash.parse().ok());
+        found.extend(hash.map(to_id));
+    }
+    Ok(found)
 }
 
 fn data_path(dir: &Path, hash: &Hash) -> PathBuf {

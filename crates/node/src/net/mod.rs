@@ -18,7 +18,9 @@ mod error;
 mod fetch;
 mod link;
 mod pool;
+mod quiet;
 mod serve;
+mod shadow;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,10 @@ pub use self::{
     error::NetError,
     fetch::FetchReport,
     link::{Link, LinkReceiver, LinkSender, MAX_FRAME},
+};
+pub(crate) use self::{
+    blobs::{file_of, files},
+    shadow::unreadable,
 };
 use self::{connections::Connections, pool::Pool};
 

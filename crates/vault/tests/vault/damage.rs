@@ -30,6 +30,6 @@ fn damage_on_disk_is_an_error_and_never_a_wrong_value() {
         }
         let outcome = home.open().and_then(|vault| vault.scan(Table::Peers, &[]));
         let error = outcome.map(|items| items.len()).expect_err("damage went unnoticed");
-        assert!(matches!(error, VaultError::Store { .. } | VaultError::Corrupt { .. }), "{error}");
+        assert!(matches!(error, VaultError::Damaged { .. }), "{error}");
     }
 }

@@ -1,0 +1,299 @@
+//! Whether everything at rest in a vault is as it was written: files, leaves, values, and that none is missing.
+//!
+//! Read from the files themselves (`leaves.rs`), so that nothing is changed by looking and one damaged place does not hide the others.
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::{
+    Table, VaultError,
+    cipher::Cipher,
+    engine::{CHUNKS, Form, form, row},
+    leaves::{self, Fault, Index, RawRow},
+    tally::{Note, TALLY, Tally},
+    vault::MARKER,
+};
+
+/// What damage reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// What can be made again from the rest, without loss.
+    Copy,
+    /// One value.
+    Value(Table, Vec<u8>),
+    /// Every value of these tables whose keys lie in one place; none, where only pieces of long values are.
+    Tables(BTreeSet<Table>),
+    /// Any value may be missing or old.
+    Any,
+}
+
+/// Something in a vault that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// What, as an engineer finds it: a file below the home, or a table and a key of the store.
+    pub object: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// What it reaches.
+    pub reach: Reach,
+}
+
+impl Damage {
+    /// Whether values of a table may be missing.
+    pub fn touches(&self, table: Table) -> bool {
+        match &self.reach {
+            Reach::Copy => false,
+            Reach::Value(of, _) => *of == table,
+            Reach::Tables(tables) => tables.contains(&table),
+            Reach::Any => true,
+        }
+    }
+}
+
+/// What a look at a vault has come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checkup {
+    /// Values that are as they were written.
+    pub values: u64,
+    /// Their bytes as stored.
+    pub bytes: u64,
+    /// Whatever is not as it was written.
+    pub damage: Vec<Damage>,
+}
+
+/// Where the parts of a vault are.
+pub(crate) struct Parts<'a> {
+    pub(crate) store: &'a Path,
+    /// The copy of the index.
+    pub(crate) copy: &'a Path,
+    pub(crate) note: &'a Path,
+    pub(crate) cipher: &'a Cipher,
+}
+
+impl Parts<'_> {
+    /// The store's own index, or what is wrong with it, also with the number of commits that it leads to.
+    pub(crate) fn own_index(&self) -> Result<Index, Damage> {
+        let index = Index::read(self.store, &self.store.join("metadata")).map_err(|fault| fault_in_index(&fault))?;
+        self.agrees(index, self.noted())
+    }
+
+    /// The copy of the index, if it leads to all that was committed.
+    pub(crate) fn copied_index(&self) -> Option<Index> {
+        let index = Index::read(self.store, self.copy).ok()?;
+        self.agrees(index, self.noted()).ok().filter(|index| self.tally(index).is_some() && index.ranges().all(|(low, _)| index.leaf(low).is_ok()))
+    }
+
+    /// The number of commits that `commits` tells of.
+    pub(crate) fn noted(&self) -> Option<u64> {
+        Note::read(self.note, self.cipher)
+    }
+
+    /// The tally in the store.
+    pub(crate) fn tally(&self, index: &Index) -> Option<Tally> {
+        match form(&index.get(&row(Table::Meta, TALLY)).ok()??)? {
+            Form::Whole(record) => Tally::open(self.cipher, record.to_vec()),
+            Form::Pieces(_) => None,
+        }
+    }
+
+    fn agrees(&self, index: Index, noted: Option<u64>) -> Result<Index, Damage> {
+        let behind = noted.and_then(|noted| noted.checked_sub(self.tally(&index)?.commits)).filter(|missing| *missing > 0);
+        match behind {
+            None => Ok(index),
+            Some(commits) => {
+                let why = index.unread.first().map(|fault| format!("; {}: {}", fault.file, fault.reason)).unwrap_or_default();
+                Err(Damage { object: "vault".into(), reason: format!("the store lacks the last {commits} of its changes{why}"), reach: Reach::Any })
+            }
+        }
+    }
+
+    /// What must hold before sled may open the store: it would stop, wait for ever, or go on with less than there was.
+    pub(crate) fn may_open(&self) -> Result<(), VaultError> {
+        let damaged = |damage: Damage| VaultError::Damaged { object: damage.object, reason: damage.reason };
+        leaves::check_settings(self.store).map_err(|fault| damaged(fault_in_index(&fault)))?;
+        let index = Index::read(self.store, &self.store.join("metadata")).map_err(|fault| damaged(fault_in_index(&fault)))?;
+        for (low, next) in index.ranges() {
+            index.leaf(low).map_err(|fault| damaged(fault_in_leaf(&fault, low, next)))?;
+        }
+        if let Ok(Some(marker)) = index.get(&row(Table::Meta, MARKER))
+            && let Some(Form::Whole(marker)) = form(&marker)
+            && self.cipher.open(Table::Meta, MARKER, marker.to_vec()).is_none()
+        {
+            return Err(VaultError::OtherKeys);
+        }
+        let noted = self.noted().ok_or_else(|| VaultError::Damaged { object: "commits".into(), reason: "it cannot be read".into() })?;
+        let held = self.tally(&index).map_or(0, |tally| tally.commits);
+        match noted.checked_sub(held) {
+            Some(commits) if commits > 0 => Err(VaultError::Behind { commits }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at everything.
+    pub(crate) fn check(&self) -> Checkup {
+        let mut found = Checkup::default();
+        if let Err(fault) = leaves::check_settings(self.store) {
+            found.damage.push(Damage { reach: Reach::Copy, ..fault_in_index(&fault) });
+        }
+        if self.noted().is_none() {
+            found.damage.push(Damage { object: "commits".into(), reason: "it cannot be read".into(), reach: Reach::Copy });
+        }
+        if self.copy.exists()
+            && let Some(fault) = Index::read(self.store, self.copy).map_or_else(Some, |index| index.unread.into_iter().next())
+        {
+            found.damage.push(Damage { object: fault.file, reason: fault.reason, reach: Reach::Copy });
+        }
+        let index = match self.own_index() {
+            Ok(index) => index,
+            Err(damage) => {
+                found.damage.push(damage);
+                return found;
+            }
+        };
+        let mut tally = Tally::default();
+        let before = found.damage.len();
+        let mut marked = false;
+        for (low, next) in index.ranges() {
+            match index.leaf(low) {
+                Err(fault) => found.damage.push(fault_in_leaf(&fault, low, next)),
+                Ok(rows) => {
+                    for (key, record) in rows {
+                        marked |= key == row(Table::Meta, TALLY);
+                        self.check_row(&index, &key, &record, &mut tally, &mut found);
+                    }
+                }
+            }
+        }
+        if found.damage.len() == before {
+            let held = self.tally(&index);
+            if held.is_none_or(|held| held.digest != tally.digest) {
+                let reason = if marked { "some of its values are missing, or older than they should be" } else { "it does not say what it should hold" };
+                found.damage.push(Damage { object: "vault".into(), reason: reason.into(), reach: Reach::Any });
+            }
+        }
+        found
+    }
+
+    fn check_row(&self, index: &Index, key: &[u8], record: &[u8], tally: &mut Tally, found: &mut Checkup) {
+        match self.value(index, key, record) {
+            Value::Piece => {}
+            Value::Sound(table, key, record) => {
+                found.values += 1;
+                found.bytes += record.len() as u64;
+                if (table, key) != (Table::Meta, TALLY) {
+                    tally.toggle(self.cipher, table, key, &record);
+                }
+            }
+            Value::Damaged(table, key, reason) => {
+                let hexadecimal = data_encoding::HEXLOWER.encode(key);
+                found.damage.push(Damage {
+                    object: format!("{} {hexadecimal}", table.map_or_else(|| "unknown table,".to_owned(), |table| format!("{table:?}"))),
+                    reason: reason.into(),
+                    reach: table.map_or(Reach::Copy, |table| Reach::Value(table, key.to_vec())),
+                });
+            }
+        }
+    }
+
+    /// What a row holds.
+    fn value<'a>(&self, index: &Index, key: &'a [u8], record: &[u8]) -> Value<'a> {
+        let Some((tag, key)) = key.split_first() else { return Value::Damaged(None, key, "it has no key") };
+        if *tag == CHUNKS {
+            return Value::Piece;
+        }
+        let Some(table) = Table::of(*tag) else { return Value::Damaged(None, key, "it is in no table") };
+        match assembled(index, record).and_then(|record| self.opens(table, key, record)) {
+            Ok(record) => Value::Sound(table, key, record),
+            Err(reason) => Value::Damaged(Some(table), key, reason),
+        }
+    }
+
+    fn opens(&self, table: Table, key: &[u8], record: Vec<u8>) -> Result<Vec<u8>, &'static str> {
+        self.cipher.open(table, key, record.clone()).map(|_| record).ok_or("it does not decrypt in this place")
+    }
+
+    /// Gives every row that can be read and is sound to `take`, a leaf's at a time, and whether that was everything that was ever committed.
+    pub(crate) fn rescue(&self, mut take: impl FnMut(Vec<RawRow>) -> Result<(), VaultError>) -> Result<(Tally, bool), VaultError> {
+        let own = self.own_index();
+        let behind = own.is_err();
+        let index = match own {
+            Ok(index) => Some(index),
+            Err(_) => self.copied_index().or_else(|| Index::read(self.store, &self.store.join("metadata")).ok()),
+        };
+        let Some(index) = index else { return Ok((Tally::default(), false)) };
+        let mut tally = Tally::default();
+        let mut sound = true;
+        let mut marker = None;
+        for (low, _) in index.ranges() {
+            let Ok(rows) = index.leaf(low) else {
+                sound = false;
+                continue;
+            };
+            let mut kept = Vec::new();
+            for (key, record) in rows {
+                match self.value(&index, &key, &record) {
+                    Value::Piece => {}
+                    Value::Damaged(..) => sound = false,
+                    Value::Sound(Table::Meta, TALLY, _) => {}
+                    Value::Sound(table, name, whole) => {
+                        tally.toggle(self.cipher, table, name, &whole);
+                        if (table, name) == (Table::Meta, MARKER) {
+                            marker = Some(whole);
+                            continue;
+                        }
+                        if let Some(Form::Pieces(names)) = form(&record) {
+                            kept.extend(names.into_iter().filter_map(|name| Some((name.clone(), index.get(&name).ok()??))));
+                        }
+                        kept.push((key, record));
+                    }
+                }
+            }
+            take(kept)?;
+        }
+        let held = self.tally(&index);
+        let current = !behind || held.is_some_and(|held| self.noted().is_none_or(|noted| held.commits >= noted));
+        let whole = sound && current && held.is_some_and(|held| held.digest == tally.digest);
+        // The new store has one of its own.
+        if let Some(marker) = marker {
+            tally.toggle(self.cipher, Table::Meta, MARKER, &marker);
+        }
+        tally.commits = held.map_or(0, |held| held.commits).max(self.noted().unwrap_or_default());
+        Ok((tally, whole))
+    }
+}
+
+enum Value<'a> {
+    /// A piece of a long value: it is read with that.
+    Piece,
+    Sound(Table, &'a [u8], Vec<u8>),
+    Damaged(Option<Table>, &'a [u8], &'static str),
+}
+
+fn assembled(index: &Index, record: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let names = match form(record).ok_or("its record has no known form")? {
+        Form::Whole(record) => return Ok(record.to_vec()),
+        Form::Pieces(names) => names,
+    };
+    let mut whole = Vec::new();
+    for name in names {
+        let piece = index.get(&name).map_err(|_| "a piece of it cannot be read")?;
+        whole.extend_from_slice(&piece.ok_or("a piece of it is missing")?);
+    }
+    Ok(whole)
+}
+
+fn fault_in_index(fault: &Fault) -> Damage {
+    Damage { object: format!("vault/{}", fault.file), reason: fault.reason.clone(), reach: Reach::Any }
+}
+
+/// A leaf that cannot be read may have held anything between its lowest key and that of the next.
+fn fault_in_leaf(fault: &Fault, low: &[u8], next: Option<&[u8]>) -> Damage {
+    let first = low.first().copied().unwrap_or_default();
+    let last = match next {
+        // The next one's lowest key may be the first of its table.
+        Some([tag]) => tag.saturating_sub(1),
+        Some(next) => next.first().copied().unwrap_or(CHUNKS),
+        None => CHUNKS,
+    };
+    let tables = (first..=last).filter_map(Table::of).collect();
+    Damage { object: format!("vault/{}", fault.file), reason: fault.reason.clone(), reach: Reach::Tables(tables) }
+}

@@ -1,0 +1,243 @@
+//! Whether damage at rest is found, wherever it is: every file of a vault, with bits flipped, ends cut off, contents exchanged, older files put back.
+//!
+//! What is found is damage; what is not found must read exactly as before. `CHARTMESH_INJECTIONS` says how many injections of each kind (4 unless set).
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use chartmesh_vault::{AtRest, Batch, Checkup, Table, Unlock, Vault, VaultError};
+
+use crate::home::Home;
+
+/// Everything that a vault holds.
+type All = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
+/// Numbers that are the same in every run (xorshift64*).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % below
+    }
+}
+
+fn injections() -> usize {
+    std::env::var("CHARTMESH_INJECTIONS").ok().and_then(|number| number.parse().ok()).unwrap_or(4)
+}
+
+/// A vault with values of many lengths, some of them overwritten and removed, over several openings.
+fn filled(home: &Home) {
+    let mut numbers = Numbers(7);
+    drop(home.create());
+    for round in 0..3u8 {
+        let vault = home.open().unwrap();
+        for _ in 0..6 {
+            let mut batch = Batch::new();
+            for _ in 0..20 {
+                let table = Table::ALL[1 + numbers.next(Table::ALL.len() - 1)];
+                let key = [numbers.next(64) as u8; 3];
+                match numbers.next(8) {
+                    0 => batch.remove(table, &key),
+                    1 => batch.put(table, &key, vec![round; 9_000 + numbers.next(40_000)]),
+                    _ => batch.put(table, &key, vec![round; numbers.next(600)]),
+                };
+            }
+            vault.commit(batch).unwrap();
+        }
+    }
+}
+
+fn everything(home: &Path) -> Result<All, VaultError> {
+    let vault = Vault::open(home, Unlock::None)?;
+    let mut all = All::new();
+    for table in Table::ALL.into_iter().skip(1) {
+        all.extend(vault.scan(table, &[])?.into_iter().map(|(key, value)| ((table, key), value.to_vec())));
+    }
+    Ok(all)
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The files of a home that are not empty.
+fn full(home: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    crate::suite::files(home, &mut found);
+    let mut found: Vec<_> = found.into_iter().filter(|(_, content)| !content.is_empty()).map(|(path, _)| path).collect();
+    found.sort();
+    found
+}
+
+fn check(home: &Path) -> Result<Checkup, VaultError> {
+    Ok(AtRest::open(home, Unlock::None)?.check())
+}
+
+fn is_found(home: &Path) -> bool {
+    check(home).map_or(true, |found| !found.damage.is_empty())
+}
+
+/// Damages a copy of the home; whether it was found. If not, all must read as before.
+fn damage(home: &Home, before: &All, what: &str, how: impl FnOnce(&Path)) -> bool {
+    let copied = tempfile::tempdir().unwrap();
+    copy(&home.path(), copied.path());
+    how(copied.path());
+    let found = is_found(copied.path());
+    if !found {
+        assert_eq!(&everything(copied.path()).unwrap_or_else(|error| panic!("{what}: {error}")), before, "{what} was not found");
+    }
+    found
+}
+
+fn edit(path: &Path, how: impl FnOnce(&mut Vec<u8>)) {
+    let mut content = fs::read(path).unwrap();
+    how(&mut content);
+    fs::write(path, content).unwrap();
+}
+
+#[test]
+fn a_whole_vault_is_found_whole_open_or_not() {
+    let home = Home::new();
+    filled(&home);
+    let closed = check(&home.path()).unwrap();
+    assert_eq!(closed.damage, []);
+    let before = everything(&home.path()).unwrap();
+    // The marks of the vault itself are counted too.
+    assert_eq!(closed.values, before.len() as u64 + 2);
+    let vault = home.open().unwrap();
+    assert_eq!(vault.check().unwrap().damage, []);
+    vault.put(Table::Peers, b"after", b"it goes on").unwrap();
+    let open = vault.check().unwrap();
+    assert_eq!((open.values, open.damage.len()), (closed.values + 1, 0));
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let home = Home::new();
+    filled(&home);
+    let mut before = Vec::new();
+    crate::suite::files(&home.path(), &mut before);
+    check(&home.path()).unwrap();
+    let mut after = Vec::new();
+    crate::suite::files(&home.path(), &mut after);
+    before.sort();
+    after.sort();
+    assert!(before == after);
+}
+
+#[test]
+fn every_injected_damage_is_found_or_has_no_effect() {
+    let home = Home::new();
+    filled(&home);
+    // To open it writes its index anew: the home itself keeps the log of its last commits.
+    let opened = tempfile::tempdir().unwrap();
+    copy(&home.path(), opened.path());
+    let before = everything(opened.path()).unwrap();
+    let files = full(&home.path());
+    assert!(files.iter().any(|file| file.to_str().unwrap().contains("vault/metadata/log_")), "{files:?}");
+    assert!(files.iter().any(|file| file.ends_with("commits")) && files.iter().any(|file| file.ends_with("keys.age")));
+    let mut numbers = Numbers(11);
+    let (mut done, mut found) = (0, 0);
+    let mut count = |was_found| {
+        done += 1;
+        found += usize::from(was_found);
+    };
+    for file in &files {
+        let name = file.strip_prefix(home.path()).unwrap();
+        let length = fs::metadata(file).unwrap().len() as usize;
+        for _ in 0..injections().min(length) {
+            let (at, bit) = (numbers.next(length), numbers.next(8));
+            let found = damage(&home, &before, &format!("{}: bit {bit} of byte {at} flipped", name.display()), |copied| {
+                edit(&copied.join(name), |content| content[at] ^= 1 << bit)
+            });
+            // Only slabs have room that nothing points to.
+            assert!(found || name.starts_with("vault/slabs"), "{}: bit {bit} of byte {at}", name.display());
+            count(found);
+        }
+        for left in [0, length / 2, length - 1, numbers.next(length)] {
+            count(damage(&home, &before, &format!("{}: cut off at {left}", name.display()), |copied| {
+                edit(&copied.join(name), |content| content.truncate(left))
+            }));
+        }
+        count(damage(&home, &before, &format!("{}: removed", name.display()), |copied| fs::remove_file(copied.join(name)).unwrap()));
+        let other = files[numbers.next(files.len())].strip_prefix(home.path()).unwrap();
+        if other != name {
+            let what = format!("{} and {} exchanged", name.display(), other.display());
+            count(damage(&home, &before, &what, |copied| {
+                fs::rename(copied.join(name), copied.join("aside")).unwrap();
+                fs::rename(copied.join(other), copied.join(name)).unwrap();
+                fs::rename(copied.join("aside"), copied.join(other)).unwrap();
+            }));
+        }
+    }
+    // Slots of one size: whole leaves, each with a good check sum, in each other's place.
+    for file in files.iter().filter(|file| file.parent().is_some_and(|slabs| slabs.ends_with("slabs"))) {
+        let name = file.strip_prefix(home.path()).unwrap();
+        let size: usize = file.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let slots = fs::metadata(file).unwrap().len() as usize / size;
+        for (a, b) in (0..slots).flat_map(|a| (0..a).map(move |b| (a, b))).take(injections() * 3) {
+            let exchange = |content: &mut Vec<u8>| (0..size).for_each(|at| content.swap(a * size + at, b * size + at));
+            count(damage(&home, &before, &format!("{}: slots {a} and {b} exchanged", name.display()), |copied| edit(&copied.join(name), exchange)));
+        }
+    }
+    eprintln!("{done} injections, {found} found, {} without any effect", done - found);
+    assert!(found * 3 > done, "much of these files is in use");
+}
+
+#[test]
+fn an_older_store_put_back_is_found_and_does_not_open() {
+    let home = Home::new();
+    filled(&home);
+    let older = tempfile::tempdir().unwrap();
+    copy(&home.path().join("vault"), older.path());
+    home.open().unwrap().put(Table::Peers, b"newer", b"value").unwrap();
+    fs::remove_dir_all(home.path().join("vault")).unwrap();
+    copy(older.path(), &home.path().join("vault"));
+    assert!(is_found(&home.path()));
+    assert!(matches!(home.open(), Err(VaultError::Behind { commits: 1 })));
+}
+
+#[test]
+fn a_rescue_brings_back_all_that_can_be_read() {
+    let home = Home::new();
+    filled(&home);
+    let before = everything(&home.path()).unwrap();
+    let whole = |how: &dyn Fn(&Path)| {
+        how(&home.path());
+        let at_rest = AtRest::open(&home.path(), Unlock::None).unwrap();
+        let (rescued, whole) = at_rest.rescue(&home.path().join("check")).unwrap();
+        drop(rescued);
+        let vault = at_rest.replace(&home.path().join("check"), &home.path().join("kept")).unwrap();
+        assert_eq!(vault.check().unwrap().damage, []);
+        drop(vault);
+        fs::remove_dir_all(home.path().join("check")).unwrap();
+        fs::remove_dir_all(home.path().join("kept")).unwrap();
+        assert_eq!(check(&home.path()).unwrap().damage, []);
+        (whole, everything(&home.path()).unwrap())
+    };
+    assert_eq!(whole(&|_| {}), (true, before.clone()), "nothing was damaged");
+    // The index has a copy.
+    assert_eq!(whole(&|home| full(&home.join("vault/metadata")).iter().for_each(|file| edit(file, |content| content[9] ^= 1))), (true, before.clone()));
+    assert_eq!(whole(&|home| edit(&home.join("commits"), |content| content[0] ^= 1)), (true, before.clone()));
+    // A leaf has not.
+    let (complete, after) = whole(&|home| {
+        let largest = full(&home.join("vault/slabs")).into_iter().max_by_key(|file| fs::metadata(file).unwrap().len()).unwrap();
+        edit(&largest, |content| content.iter_mut().step_by(1000).for_each(|byte| *byte ^= 1));
+    });
+    assert!(!complete && !after.is_empty() && after.len() < before.len());
+    assert!(after.iter().all(|(key, value)| before.get(key) == Some(value)));
+}
