@@ -2,8 +2,13 @@
 
 mod attachments;
 mod audit;
+mod chance;
 mod chart;
+mod crash;
+mod disk;
+mod full_disk;
 mod input;
+mod machine;
 mod naming;
 mod offline;
 mod probe;
@@ -12,6 +17,7 @@ mod recovery;
 mod schema;
 mod secrets;
 mod sharing;
+mod story;
 mod stranger;
 mod terms;
 mod together;

@@ -84,9 +84,9 @@ impl Node {
         let blobs = Blobs::open(&home.blobs()).await.map_err(ApiError::failed)?;
         let here: BTreeSet<BlobHash> = blobs.list().await.map_err(ApiError::failed)?.into_iter().collect();
         core.forget(|blob| !here.contains(blob))?;
-        // What a change that was cut off had stored before anything named it.
-        let named = core.named_documents();
-        let left: Vec<BlobHash> = here.into_iter().filter(|blob| !named.contains(blob)).collect();
+        // What was stored and not acknowledged when the node last ended may not be whole on disk.
+        let acknowledged: BTreeSet<BlobHash> = core.delivered.iter().map(|(_, blob)| *blob).collect();
+        let left: Vec<BlobHash> = here.difference(&acknowledged).copied().collect();
         blobs.delete(&left).await.map_err(ApiError::failed)?;
         let signals = core.sessions.signals.clone();
         Ok(Self(Arc::new(Inner {
