@@ -2,12 +2,12 @@
 //!
 //! `CHARTMESH_KILLS` and `CHARTMESH_POWER_CUTS` say how often (see CONTRIBUTING.md), `CHARTMESH_CRASH_SEED` with which seed to begin.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::{
-    chance::asked_for,
+    chance::{Chance, asked_for},
     chart,
     disk::Disk,
     machine::Machine,
@@ -66,4 +66,36 @@ fn a_node_that_was_killed_and_is_back_is_exchanged_with_at_once() {
         assert!(chart::readable(&clinic.home).contains(&format!("Observation/after-{round}")), "a sync ends when the other side has everything");
     }
     serving.stop();
+}
+
+fn init(words: &str) -> [&str; 7] {
+    ["init", "patient", "--name", "maria", "--no-passphrase", "--recovery-file", words]
+}
+
+/// Whenever it is killed, there is no home and it can be done again, or there is one with everything, and somebody has its words.
+#[test]
+fn a_home_is_there_whole_or_not_at_all_when_its_making_is_killed() {
+    let world = World::new();
+    let mut chance = Chance::new(asked_for("CHARTMESH_CRASH_SEED", 1));
+    let mut usual = Duration::from_millis(300);
+    for round in 0..asked_for("CHARTMESH_KILLS", 24) / 2 {
+        let home = world.bare(&format!("home-{round}"));
+        let words = world.name(&format!("words-{round}"));
+        let begun = Instant::now();
+        let mut running = home.start(&init(&words));
+        if running.ends_within(chance.moment(usual.mul_f64(1.1))) {
+            usual = begun.elapsed();
+        } else {
+            running.kill();
+        }
+        running.end();
+        let second = world.name(&format!("second-words-{round}"));
+        let again = home.run(&init(&second));
+        let kept = if again.code == 0 { second } else { words };
+        assert!(again.code == 0 || again.stderr.contains("is the home of a node already"), "{}", again.stderr);
+        assert_eq!(std::fs::read_to_string(&kept).expect("the words").split_whitespace().count(), 24);
+        home.json(&["import", &world.write("result.json", &chart::result("first"))]);
+        assert_eq!(home.json(&["ledger", "verify"])["ok"], true);
+        std::fs::remove_dir_all(home.path()).expect("removing a home");
+    }
 }

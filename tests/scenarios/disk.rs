@@ -146,7 +146,7 @@ impl Disk {
             must("mount", &["-o", "remount,size=100%", &text(below)]);
         }
         // 1: faults were found and mended.
-        let code = Command::new("e2fsck").args(["-p", &text(&self.image)]).output().expect("e2fsck").status.code();
+        let code = Command::new("e2fsck").args(["-fy", &text(&self.image)]).output().expect("e2fsck").status.code();
         assert!(matches!(code, Some(0 | 1)), "e2fsck: {code:?}");
         self.mount().unwrap_or_else(|error| panic!("{error}"));
     }

@@ -128,9 +128,6 @@ impl Household {
 /// Runs a command that may fail: then because of the disk, and it says so.
 fn tries(home: &Home, args: &[&str]) -> Ran {
     let ran = home.run(args);
-    if std::env::var_os("TRACE").is_some() {
-        eprintln!("TRACE {args:?} {} {}", ran.code, ran.stderr);
-    }
     let failed = ran.code == 1 && ran.stdout.is_empty() && ran.stderr.starts_with("error: ") && has_reason(&ran.stderr);
     assert!(ran.code == 0 || failed, "{args:?} ended with {}:\n{}\n{}", ran.code, ran.text(), ran.stderr);
     ran

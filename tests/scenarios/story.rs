@@ -76,7 +76,6 @@ pub(crate) struct Story {
     usual: BTreeMap<(Who, Deed), Duration>,
     steps: Vec<String>,
     strikes: u64,
-    begun: Instant,
     world: World,
 }
 
@@ -92,19 +91,7 @@ impl Story {
         patient.home.meets(&custodian.home);
         patient.home.grants("vaultco", &["--custodian"]);
         let usual = BTreeMap::new();
-        Self {
-            patient,
-            clinic,
-            custodian,
-            seed,
-            chance: Chance::new(seed),
-            told: Told::default(),
-            usual,
-            steps: Vec::new(),
-            strikes: 0,
-            begun: Instant::now(),
-            world,
-        }
+        Self { patient, clinic, custodian, seed, chance: Chance::new(seed), told: Told::default(), usual, steps: Vec::new(), strikes: 0, world }
     }
 
     /// Strikes so often, and brings the story to its end.
@@ -161,7 +148,6 @@ impl Story {
             std::thread::sleep(moment.saturating_sub(begun.elapsed()));
         }
         if !(alone && ended) {
-            self.strikes += 1;
             self.machine(victim).strike((victim == actor).then_some(&mut running));
         }
         let waits_for_other = victim != actor;
@@ -169,19 +155,15 @@ impl Story {
             self.machine(victim).start();
         }
         let ran = running.end();
+        // A command may have ended just before it was struck.
+        self.strikes += u64::from(!alone || ran.code == KILLED);
         self.machine(actor).start();
         self.machine(victim).start();
         if !ended && ran.code == 0 {
             self.usual.insert((actor, deed), (usual + begun.elapsed().min(3 * usual)) / 2);
         }
         self.note(actor, deed, &ran, resources, waits_for_other);
-        if std::env::var_os("TRACE").is_some() {
-            eprintln!("{:?} {}", begun.elapsed(), self.steps[self.steps.len() - 2..].join("|"));
-        }
         self.check(victim);
-        if std::env::var_os("TRACE").is_some() {
-            eprintln!("    {:?}", begun.elapsed());
-        }
         if self.chance.percent(25) {
             // Once more, while it catches up.
             let again = self.chance.moment(UNKNOWN);
@@ -359,15 +341,9 @@ impl Story {
         self.clinic.start();
     }
 
-    fn trace(&self, what: &str) {
-        if std::env::var_os("TRACE").is_some() {
-            eprintln!("{:?} {what}", self.begun.elapsed());
-        }
-    }
     /// Everybody comes to know everything that they may.
     fn end(&mut self) {
         self.steps.push("the end".to_owned());
-        self.trace("end begins");
         self.clinic_calls_anew();
         self.collect();
         if let Some(grant) = self.told.grants.iter().find(|(_, live)| **live).map(|(grant, _)| grant.clone()) {
@@ -378,7 +354,6 @@ impl Story {
                 !self.clinic_knows(&grant)
             });
         }
-        self.trace("no grant");
         let (file, late) = self.file(true);
         self.patient.home.json(&["import", &file]);
         self.meet_all(Who::Patient);
@@ -393,7 +368,6 @@ impl Story {
             let pending = self.custodian.home.json(&["status"])["pending"] == 0;
             pending && self.log(Who::Custodian, None) == self.log(Who::Patient, None)
         });
-        self.trace("up to date");
         self.patient.stop();
         self.custodian.strike(None);
         self.custodian.start();
@@ -405,7 +379,6 @@ impl Story {
             let here = chart::readable(&self.clinic.home);
             all.keys().all(|name| here.contains(name))
         });
-        self.trace("clinic has all");
         self.patient.start();
         for (who, directory) in [(Who::Clinic, "clinic-export"), (Who::Patient, "patient-export")] {
             let (bytes, _) = chart::exported(&self.world, &self.look(who).home, directory);
@@ -422,7 +395,6 @@ impl Story {
         for who in Self::everybody() {
             self.check(who);
         }
-        self.trace("audit");
         let kept = self.log(Who::Patient, None);
         until("everybody holds the same", || {
             self.meet_all(Who::Patient);

@@ -162,7 +162,8 @@ impl Engine {
         }
     }
 
-    fn close(&mut self) {
+    /// Closes it; whatever follows is refused.
+    pub(crate) fn close(&mut self) {
         let db = self.db.take();
         if self.failed {
             // Closing writes, and after a write that failed sled waits for its end for ever. Everything acknowledged is on disk already.

@@ -120,7 +120,7 @@ impl Blobs {
     pub async fn sync(&self) -> Result<(), NetError> {
         let mut failed = self.0.syncing.lock().await;
         if *failed {
-            return Err(NetError::store("it could not be written to disk earlier"));
+            return Err(NetError::store("earlier it could not write to its disk"));
         }
         let hashes = std::mem::take(&mut *lock(&self.0.unsynced));
         let written = self.write_out(hashes).await;
