@@ -136,7 +136,7 @@ mod tests {
         enum Kind {
             Known { id: crate::LedgerId },
         }
-        let id = |algorithm: u64, bytes: &[u8]| BTreeMap::from([("known", BTreeMap::from([("id", (algorithm, serde_bytes::Bytes::new(bytes)))]))]);
+        let id = |algorithm: u64, bytes: &[u8]| BTreeMap::from([("known", BTreeMap::from([("id", (algorithm, serde_bytes::ByteBuf::from(bytes)))]))]);
         let said = |bytes: &[u8]| from_canonical::<Kind>(bytes).unwrap_err().to_string();
         for (bytes, expected) in [
             (to_canonical(&"SECRET"), "expected `known`"),
