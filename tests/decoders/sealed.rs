@@ -12,7 +12,8 @@ use crate::generic::{assert_quiet, key, texts};
 
 /// That of the age specification's vector `hybrid`.
 static PUBLISHED: LazyLock<Identity> = LazyLock::new(|| {
-    Identity::from_bech32("AGE-SECRET-KEY-PQ-1HZLGZUPT4ETPKDEV8HSGFDCYZ4E522W0A7PU2LHT8EH9W6YLNC3SW78XKG").ok().expect("the published identity")
+    let published = Identity::from_bech32("AGE-SECRET-KEY-PQ-1HZLGZUPT4ETPKDEV8HSGFDCYZ4E522W0A7PU2LHT8EH9W6YLNC3SW78XKG");
+    published.unwrap_or_else(|_| panic!("the published identity"))
 });
 
 /// An age file with hybrid stanzas.

@@ -121,7 +121,7 @@ impl Story {
         let fence = ledger.fence(&circle);
         let Some(grant) = live.get(pick(which, live.len())).copied() else { return };
         self.write(patient, device, Draft::new(circle, Action::Revoke { grant, fence }));
-        if stops % 4 == 0 {
+        if stops.is_multiple_of(4) {
             self.world.restart(device);
         } else {
             self.duties(device);
