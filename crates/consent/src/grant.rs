@@ -165,9 +165,7 @@ fn lift_actions(terms: &mut Terms) -> Result<(), NoGrant> {
         rule.actions.retain(|action| !changes(action) || (*action == Action::Correct && !write));
         !rule.actions.is_empty()
     });
-    // A deny that does not say of what would also forbid adding and keeping such records.
-    let forbids = terms.provisions.iter().any(|rule| rule.effect == Effect::Deny && rule.actions.is_empty());
-    if mentions(&terms.provisions, changes) || ((write || custodian) && forbids) {
+    if mentions(&terms.provisions, changes) || ((write || custodian) && forbids_all(&terms.provisions)) {
         return Err(NoGrant::PartOfRecords);
     }
     for rule in terms.provisions.iter_mut().filter(|rule| rule.actions == READS) {
@@ -179,4 +177,9 @@ fn lift_actions(terms: &mut Terms) -> Result<(), NoGrant> {
 
 fn mentions(rules: &[Provision], which: impl Fn(&Action) -> bool + Copy) -> bool {
     rules.iter().any(|rule| rule.actions.iter().any(which) || mentions(&rule.exceptions, which))
+}
+
+/// Whether some rule or exception denies without saying what, nor an outer one for it: that also forbids to add such records and to keep them.
+fn forbids_all(rules: &[Provision]) -> bool {
+    rules.iter().filter(|rule| rule.actions.is_empty()).any(|rule| rule.effect == Effect::Deny || forbids_all(&rule.exceptions))
 }

@@ -340,6 +340,10 @@ fn what_a_grant_cannot_say_is_refused() {
     assert_eq!(grant(vec![permit(&[Action::Correct])]), Err(NoGrant::PartOfRecords));
     assert_eq!(grant(vec![some(permit(&[Action::KeepSealed])), permit(&[Action::Access])]), Err(NoGrant::PartOfRecords));
     assert_eq!(grant(vec![permit(&[Action::Collect]), some(Provision::everything(Effect::Deny))]), Err(NoGrant::PartOfRecords));
+    let within = Provision { exceptions: vec![some(Provision::everything(Effect::Deny))], ..Provision::everything(Effect::Permit) };
+    let terms = Terms { provisions: vec![permit(&[Action::KeepSealed]), within], purposes: vec![purpose::act_reason(purpose::ANY)], ..Terms::default() };
+    let imported = from_fhir(&to_fhir(&all_but("hiv"), &meta("party-a")).unwrap()).unwrap();
+    assert_eq!(crate::Imported { terms, ..imported }.grant_to("party-a", &[], 0), Err(NoGrant::PartOfRecords));
     assert_eq!(grant(vec![Provision::everything(Effect::Deny)]), Err(NoGrant::Nothing));
     assert_eq!(grant(vec![Provision { recipients: vec!["party-b".to_owned()], ..permit(&[Action::Access]) }]), Err(NoGrant::Nothing));
     assert_eq!(grant(vec![permit(&[Action::Disclose])]), Err(NoGrant::Nothing));
