@@ -2,7 +2,10 @@
 //!
 //! `CHARTMESH_KILLS` and `CHARTMESH_POWER_CUTS` say how often (see CONTRIBUTING.md), `CHARTMESH_CRASH_SEED` with which seed to begin.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -30,7 +33,7 @@ fn tell(what: &str, strikes: u64, disk: impl Fn(u64) -> Option<Option<(Who, Disk
         Story::begin(seed, disk).tell(now);
         left -= now;
         if left == 0 {
-            eprintln!("{strikes} {what}, seeds {first} to {seed}, in {:?}", begun.elapsed());
+            let _ = writeln!(std::io::stderr(), "{strikes} {what}, seeds {first} to {seed}, in {:?}", begun.elapsed());
             return;
         }
     }
