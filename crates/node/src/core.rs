@@ -228,6 +228,12 @@ impl Core {
         ApiError::failed(format_args!("could not write to the vault: {error}")).advise(MEND)
     }
 
+    /// Every document that an entry names.
+    pub(crate) fn named_documents(&self) -> BTreeSet<BlobHash> {
+        let lanes = self.replica.ledgers.values().flat_map(|ledger| ledger.lanes().map(|lane| ledger.lane(lane)));
+        lanes.flat_map(|lane| lane.publishes.values()).flat_map(|publish| &publish.documents).map(|blob| blob.hash).collect()
+    }
+
     /// A ledger that is held.
     pub(crate) fn ledger(&self, id: &LedgerId) -> Result<&Ledger, ApiError> {
         self.replica.ledgers.get(id).ok_or_else(|| ApiError::failed(format_args!("no ledger {} is held here", id.short())))

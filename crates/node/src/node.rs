@@ -101,10 +101,16 @@ impl Node {
         let blobs = Blobs::open(&home.blobs()).await.map_err(damaged)?;
         let here: BTreeSet<BlobHash> = blobs.list().await.map_err(damaged)?.into_iter().collect();
         core.forget(|blob| !here.contains(blob))?;
-        // What was stored and not acknowledged when the node last ended may not be whole on disk; unless it is the entries that are missing.
+        // What was stored and not acknowledged when the node last ended may not be whole on disk, or nothing names it; unless it is the entries that are missing.
         if core.vault.get(Table::Settings, KEEP).map_err(ApiError::failed)?.is_none() {
             let acknowledged: BTreeSet<BlobHash> = core.delivered.iter().map(|(_, blob)| *blob).collect();
-            let left: Vec<BlobHash> = here.difference(&acknowledged).copied().collect();
+            let named = core.named_documents();
+            let mut left = Vec::new();
+            for blob in here.difference(&acknowledged) {
+                if !named.contains(blob) || blobs.get(blob).await.is_err() {
+                    left.push(*blob);
+                }
+            }
             blobs.delete(&left).await.map_err(ApiError::failed)?;
         }
         let signals = core.sessions.signals.clone();
