@@ -2,9 +2,16 @@
 
 mod attachments;
 mod audit;
+mod chance;
 mod chart;
+mod crash;
+mod decoders;
+mod disk;
 mod doctor;
+mod full_disk;
 mod input;
+mod machine;
+mod mistakes;
 mod naming;
 mod offline;
 mod probe;
@@ -13,6 +20,7 @@ mod recovery;
 mod schema;
 mod secrets;
 mod sharing;
+mod story;
 mod stranger;
 mod terms;
 mod together;

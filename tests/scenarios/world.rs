@@ -4,7 +4,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a condition may stay unmet.
 const SOON: Duration = Duration::from_secs(40);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The code of a command that was killed.
+pub(crate) const KILLED: i32 = -1;
 
 /// A directory with the homes of one scenario.
 pub(crate) struct World {
@@ -55,6 +57,11 @@ pub(crate) struct Running {
     child: Child,
     args: Vec<String>,
     outputs: mpsc::Receiver<(bool, Vec<u8>)>,
+    /// How many of its outputs are not yet at their end.
+    open: u8,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    killed: bool,
 }
 
 impl World {
@@ -91,7 +98,15 @@ impl World {
 
     /// A home, set up without a passphrase; a patient's words are in `NAME.words`.
     pub(crate) fn home(&self, kind: &str, name: &str) -> Home {
-        let home = self.bare(name);
+        self.set_up(self.bare(name), kind, name)
+    }
+
+    /// The same, in a directory called `NAME` below another one.
+    pub(crate) fn home_in(&self, dir: &Path, kind: &str, name: &str) -> Home {
+        self.set_up(Home { path: dir.join(name), temporary: self.temporary() }, kind, name)
+    }
+
+    fn set_up(&self, home: Home, kind: &str, name: &str) -> Home {
         let words = self.name(&format!("{name}.words"));
         let mut args = vec!["init", kind, "--name", name, "--no-passphrase"];
         if kind == "patient" {
@@ -184,7 +199,8 @@ impl Home {
         let (sender, outputs) = mpsc::channel();
         drain(child.stdout.take().expect("stdout is piped"), false, sender.clone());
         drain(child.stderr.take().expect("stderr is piped"), true, sender);
-        Running { child, args: args.iter().map(|arg| (*arg).to_owned()).collect(), outputs }
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Running { child, args, outputs, open: 2, stdout: Vec::new(), stderr: Vec::new(), killed: false }
     }
 
     /// Runs a command to its end.
@@ -218,8 +234,13 @@ impl Home {
 
     /// Starts `serve` on a free port of loopback and awaits its ready line.
     pub(crate) fn serve(&self) -> Serving {
+        self.serve_at("127.0.0.1:0")
+    }
+
+    /// Starts `serve` on an address and awaits its ready line.
+    pub(crate) fn serve_at(&self, address: &str) -> Serving {
         let mut child =
-            self.command(&["--json", "serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+            self.command(&["--json", "serve", "--listen", address]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().expect("stdout is piped")).read_line(&mut line).expect("a line");
         if line.is_empty() {
@@ -265,22 +286,41 @@ impl Home {
 impl Running {
     /// Awaits the end.
     pub(crate) fn end(mut self) -> Ran {
-        let deadline = Instant::now() + PATIENCE;
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        for _ in 0..2 {
-            match self.outputs.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok((true, bytes)) => stderr = bytes,
-                Ok((false, bytes)) => stdout = bytes,
-                Err(_) => {
-                    let _ = self.child.kill();
-                    panic!("{:?} does not end", self.args);
-                }
-            }
+        if !self.ends_within(PATIENCE) {
+            let _ = self.child.kill();
+            panic!("{:?} does not end", self.args);
         }
-        let code = self.child.wait().expect("it ends").code().unwrap_or(-1);
-        let stderr = String::from_utf8_lossy(&stderr).into_owned();
-        assert!((0..=4).contains(&code) && !stderr.contains("panicked"), "{:?} ended with {code}:\n{stderr}", self.args);
-        Ran { code, stdout, stderr }
+        let status = self.child.wait().expect("it ends");
+        // One that was killed has no exit code.
+        let code = status.code().unwrap_or(KILLED);
+        let stderr = String::from_utf8_lossy(&self.stderr).into_owned();
+        assert!((self.killed && code == KILLED) || (0..=4).contains(&code), "{:?} ended with {status}:\n{stderr}", self.args);
+        assert!(!stderr.contains("panicked"), "{:?}:\n{stderr}", self.args);
+        Ran { code, stdout: self.stdout, stderr }
+    }
+
+    /// Awaits the end, but no longer than this. Whether it came.
+    pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        while self.open > 0 {
+            match self.outputs.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok((true, bytes)) => self.stderr = bytes,
+                Ok((false, bytes)) => self.stdout = bytes,
+                Err(_) => return false,
+            }
+            self.open -= 1;
+        }
+        true
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, if it has not ended yet.
+    pub(crate) fn kill(&mut self) {
+        self.killed = true;
+        self.child.kill().expect("kill");
     }
 }
 
@@ -294,24 +334,35 @@ fn drain(mut pipe: impl Read + Send + 'static, is_stderr: bool, sender: mpsc::Se
 }
 
 impl Serving {
-    /// Ends it as a person would, and awaits its end. What it said on stderr.
-    pub(crate) fn stop(mut self) -> String {
+    /// Ends it as a person would, and awaits its end, which must be a good one. What it said on stderr.
+    pub(crate) fn stop(self) -> String {
+        let (code, said) = self.terminate();
+        assert_eq!(code, 0, "serve ends with 0 on SIGTERM: {said}");
+        said
+    }
+
+    /// Ends it as a person would, and awaits its end. Its exit code, and what it said on stderr.
+    pub(crate) fn terminate(mut self) -> (i32, String) {
         self.signal("TERM");
         let status = self.child.wait().expect("it ends");
-        assert_eq!(status.code(), Some(0), "serve ends with 0 on SIGTERM");
         let mut said = String::new();
         self.child.stderr.take().expect("stderr is piped").read_to_string(&mut said).expect("text");
         assert!(!said.contains("panicked"), "{said}");
-        said
+        (status.code().unwrap_or(KILLED), said)
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it as a power cut would.
     pub(crate) fn kill(mut self) {
         self.signal("KILL");
-        self.child.wait().expect("it ends");
+        let status = self.child.wait().expect("it ends");
+        assert_eq!(status.signal(), Some(9), "serve had ended by itself: {status}");
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(status.is_ok_and(|status| status.success()), "kill");
     }

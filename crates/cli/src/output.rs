@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::plain::is_hidden;
+use chartmesh_identity::is_hidden;
 
 /// Where and how to print.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! Foreign text made fit for a terminal: names, titles and reasons come from other people's programs.
 
-use chartmesh_identity::LedgerId;
+use chartmesh_identity::{LedgerId, is_hidden};
 
 /// Without control, bidirectional, zero-width and other unseen characters; white space of any kind is one blank.
 pub(crate) fn plain(text: &str) -> String {
@@ -15,16 +15,6 @@ pub(crate) fn plain(text: &str) -> String {
         }
     }
     out
-}
-
-/// Characters that change how others are shown, or are not seen at all: Unicode category Cf, line separators, variation selectors, fillers,
-/// private use, tags.
-pub(crate) fn is_hidden(character: char) -> bool {
-    matches!(character,
-        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{115f}' | '\u{1160}'
-        | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{2800}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
 }
 
 /// An instant (RFC 3339, UTC) as a table shows it: to the minute.

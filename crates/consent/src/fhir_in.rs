@@ -2,7 +2,8 @@
 //!
 //! What the model cannot hold is an error that names the element: a rule is never read in part. A
 //! consent that cannot be read gives no access, and whoever holds several must then not rely on the
-//! others alone, since the unread one may deny. Three places where R4 leaves room are read in the more
+//! others alone, since the unread one may deny. A reference that nothing known can be compared with (`#id`, a
+//! search) names nobody and no record, and is refused with it. Three places where R4 leaves room are read in the more
 //! restrictive way:
 //!
 //! - R4 calls the root provision an exception to `policyRule` and gives it no type. Under `OPTIN` an
@@ -17,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     fhir_out::{PARTICIPATION, RESOURCE_TYPES},
-    label,
+    label, matching,
     policy::{Action, CATEGORY_SYSTEM, Class, DataPeriod, DataReference, Effect, Label, Meaning, Period, Provision, SENSITIVITY_SYSTEM},
     purpose, strict_json,
     terms::{Law, Terms},
@@ -83,6 +84,7 @@ fn bad<T>(element: impl Into<String>, problem: &'static str) -> Result<T, Consen
 
 const UNKNOWN: &str = "cannot be represented";
 const MALFORMED: &str = "malformed";
+const NOT_COMPARABLE: &str = "contained, a search, or of another form that cannot be compared with what is known";
 
 /// Reads an active privacy Consent.
 ///
@@ -297,6 +299,9 @@ impl Reading {
         };
         let at = format!("{path}.role");
         let named = reference(who, &format!("{path}.reference"))?;
+        if named.starts_with('#') || named.contains('?') {
+            return bad(format!("{path}.reference"), NOT_COMPARABLE);
+        }
         let mut kinds: Vec<u8> = Vec::new();
         for coding in concept(role, &at)? {
             kinds.push(match (coding.system.as_str(), coding.code.as_str()) {
@@ -360,9 +365,13 @@ fn data(value: &Value, path: &str) -> Result<DataReference, ConsentReadError> {
         Some("authoredby") => Meaning::AuthoredBy,
         _ => return bad(format!("{path}.meaning"), MALFORMED),
     };
+    let at = format!("{path}.reference");
     match read.get("reference") {
-        Some(named) => Ok(DataReference { meaning, reference: reference(named, &format!("{path}.reference"))? }),
-        None => bad(format!("{path}.reference"), "missing"),
+        Some(named) => match reference(named, &at)? {
+            named if matching::names_resource(&named) => Ok(DataReference { meaning, reference: named }),
+            _ => bad(at, NOT_COMPARABLE),
+        },
+        None => bad(at, "missing"),
     }
 }
 

@@ -103,7 +103,7 @@ fn permits(rule: &Provision) -> bool {
 /// Purposes that all permits have in common are said once; else the grant covers all that are named, and each rule limits itself.
 fn lift_purposes(terms: &mut Terms) {
     if let Some(purposes) = shared(&terms.provisions, |rule| (!rule.purposes.is_empty()).then(|| rule.purposes.clone())) {
-        terms.purposes = purposes;
+        terms.purposes = treatment_first(purposes);
         for rule in terms.provisions.iter_mut().filter(|rule| rule.effect == Effect::Permit) {
             rule.purposes.clear();
         }
@@ -111,10 +111,17 @@ fn lift_purposes(terms: &mut Terms) {
     }
     let mut named = Vec::new();
     if !limited(&terms.provisions, &[], &mut named) {
-        // Keys are handed over for the purpose that stands first.
-        named = [vec![purpose::act_reason(purpose::TREAT)], named, vec![purpose::act_reason(purpose::ANY)]].concat();
+        named.push(purpose::act_reason(purpose::ANY));
     }
-    terms.purposes = named;
+    terms.purposes = treatment_first(named);
+}
+
+/// Keys are handed over for the purpose that stands first: not for any at all, which leaves a doubt about each that is excepted.
+fn treatment_first(mut purposes: Vec<Coding>) -> Vec<Coding> {
+    if purposes.iter().any(purpose::is_any) {
+        purposes.insert(0, purpose::act_reason(purpose::TREAT));
+    }
+    purposes
 }
 
 /// Whether every permit has purposes, of its own or from the rule that it is an exception to. Collects them.
@@ -158,9 +165,7 @@ fn lift_actions(terms: &mut Terms) -> Result<(), NoGrant> {
         rule.actions.retain(|action| !changes(action) || (*action == Action::Correct && !write));
         !rule.actions.is_empty()
     });
-    // A deny that does not say of what would also forbid adding and keeping such records.
-    let forbids = terms.provisions.iter().any(|rule| rule.effect == Effect::Deny && rule.actions.is_empty());
-    if mentions(&terms.provisions, changes) || ((write || custodian) && forbids) {
+    if mentions(&terms.provisions, changes) || ((write || custodian) && forbids_all(&terms.provisions)) {
         return Err(NoGrant::PartOfRecords);
     }
     for rule in terms.provisions.iter_mut().filter(|rule| rule.actions == READS) {
@@ -172,4 +177,9 @@ fn lift_actions(terms: &mut Terms) -> Result<(), NoGrant> {
 
 fn mentions(rules: &[Provision], which: impl Fn(&Action) -> bool + Copy) -> bool {
     rules.iter().any(|rule| rule.actions.iter().any(which) || mentions(&rule.exceptions, which))
+}
+
+/// Whether some rule or exception denies without saying what, nor an outer one for it: that also forbids to add such records and to keep them.
+fn forbids_all(rules: &[Provision]) -> bool {
+    rules.iter().filter(|rule| rule.actions.is_empty()).any(|rule| rule.effect == Effect::Deny || forbids_all(&rule.exceptions))
 }

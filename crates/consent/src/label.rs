@@ -14,6 +14,7 @@ pub const ACT_CODE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
 /// A sensitivity code: its code, what it falls under, and chartmesh's sensitivities it belongs to.
 struct Known {
     code: &'static str,
+    /// Each of these includes it when denied: as published, in this edition or an earlier one, or by what its definition says.
     under: &'static [&'static str],
     groups: &'static [Sensitivity],
 }
@@ -25,20 +26,21 @@ const GENETIC: &[Sensitivity] = &[Sensitivity::Genetic];
 const VIOLENCE: &[Sensitivity] = &[Sensitivity::Violence];
 
 const KNOWN: &[Known] = &[
-    Known { code: "BH", under: &[], groups: &[Sensitivity::MentalHealth, Sensitivity::SubstanceUse] },
-    Known { code: "MH", under: &["BH"], groups: MENTAL },
-    Known { code: "PSY", under: &["MH", "BH"], groups: MENTAL },
-    Known { code: "PSYTHPN", under: &["PSY", "MH", "BH"], groups: MENTAL },
-    Known { code: "COGN", under: &["BH"], groups: MENTAL },
-    Known { code: "DVD", under: &["BH"], groups: MENTAL },
-    Known { code: "EMOTDIS", under: &["BH"], groups: MENTAL },
-    Known { code: "MENCAT", under: &["MH", "BH"], groups: MENTAL },
-    Known { code: "SUD", under: &["BH"], groups: SUBSTANCE },
-    Known { code: "ETH", under: &["SUD", "BH"], groups: SUBSTANCE },
-    Known { code: "ETHUD", under: &["ETH", "SUD", "BH"], groups: SUBSTANCE },
-    Known { code: "OPIOIDUD", under: &["ETH", "SUD", "BH"], groups: SUBSTANCE },
-    Known { code: "DRGIS", under: &["SUD", "BH"], groups: SUBSTANCE },
-    Known { code: "42CFRPart2", under: &["SUD", "BH"], groups: SUBSTANCE },
+    Known { code: "SPI", under: &[], groups: &[Sensitivity::MentalHealth, Sensitivity::SubstanceUse] },
+    Known { code: "BH", under: &["SPI"], groups: &[Sensitivity::MentalHealth, Sensitivity::SubstanceUse] },
+    Known { code: "MH", under: &["BH", "SPI"], groups: MENTAL },
+    Known { code: "PSY", under: &["MH", "BH", "SPI"], groups: MENTAL },
+    Known { code: "PSYTHPN", under: &["PSY", "MH", "BH", "SPI"], groups: MENTAL },
+    Known { code: "COGN", under: &["BH", "SPI"], groups: MENTAL },
+    Known { code: "DVD", under: &["BH", "SPI"], groups: MENTAL },
+    Known { code: "EMOTDIS", under: &["BH", "SPI"], groups: MENTAL },
+    Known { code: "MENCAT", under: &["MH", "BH", "SPI"], groups: MENTAL },
+    Known { code: "SUD", under: &["BH", "SPI"], groups: SUBSTANCE },
+    Known { code: "ETH", under: &["SUD", "BH", "SPI"], groups: SUBSTANCE },
+    Known { code: "ETHUD", under: &["ETH", "SUD", "BH", "SPI"], groups: SUBSTANCE },
+    Known { code: "OPIOIDUD", under: &["ETH", "SUD", "BH", "SPI"], groups: SUBSTANCE },
+    Known { code: "DRGIS", under: &["SUD", "BH", "SPI"], groups: SUBSTANCE },
+    Known { code: "42CFRPart2", under: &["SUD", "BH", "SPI"], groups: SUBSTANCE },
     Known { code: "SEX", under: &[], groups: SEXUAL },
     Known { code: "STD", under: &["SEX"], groups: SEXUAL },
     Known { code: "PREGNANT", under: &["SEX"], groups: SEXUAL },
@@ -50,6 +52,21 @@ const KNOWN: &[Known] = &[
     Known { code: "VIO", under: &[], groups: VIOLENCE },
     Known { code: "SDV", under: &["VIO"], groups: VIOLENCE },
     Known { code: "MST", under: &["SDV", "VIO"], groups: VIOLENCE },
+];
+
+/// What `v3-ActCode` 9.0.0 publishes as subsuming: narrow, wide. A permit follows this alone: whoever permits psychiatry has not permitted
+/// psychotherapy notes.
+const PUBLISHED: &[(&str, &[&str])] = &[
+    ("BH", &["SPI"]),
+    ("COGN", &["BH", "SPI"]),
+    ("DVD", &["BH", "SPI"]),
+    ("EMOTDIS", &["BH", "SPI"]),
+    ("MH", &["SPI"]),
+    ("PSY", &["SPI"]),
+    ("PSYTHPN", &["SPI"]),
+    ("SUD", &["SPI"]),
+    ("ETHUD", &["SUD", "SPI"]),
+    ("OPIOIDUD", &["SUD", "SPI"]),
 ];
 
 fn known(coding: &Coding) -> Option<&'static Known> {
@@ -96,8 +113,14 @@ pub(crate) fn groups(coding: &Coding) -> &'static [Sensitivity] {
     known(coding).map_or(&[Sensitivity::General], |known| known.groups)
 }
 
-/// Whether `wide` subsumes `narrow`.
+/// Whether a permit of `wide` is one of `narrow`.
 fn subsumes(wide: &Coding, narrow: &Coding) -> bool {
+    let published = || PUBLISHED.iter().any(|(code, under)| *code == narrow.code && under.contains(&wide.code.as_str()));
+    wide == narrow || (wide.system == ACT_CODE && narrow.system == ACT_CODE && published())
+}
+
+/// Whether a deny of `wide` is one of `narrow`.
+fn includes(wide: &Coding, narrow: &Coding) -> bool {
     wide == narrow || (wide.system == ACT_CODE && known(narrow).is_some_and(|known| known.under.contains(&wide.code.as_str())))
 }
 
@@ -110,7 +133,7 @@ pub(crate) fn permit_reaches(code: &Coding, facts: &ResourceFacts) -> bool {
 /// Whether a deny of `code` reaches a resource: it carries the code, one below or one above, or it
 /// has that sensitivity without saying which kind of it.
 pub(crate) fn deny_reaches(code: &Coding, facts: &ResourceFacts) -> bool {
-    if of(facts).any(|label| subsumes(code, label) || subsumes(label, code)) {
+    if of(facts).any(|label| includes(code, label) || includes(label, code)) {
         return true;
     }
     let Some(known_code) = known(code) else {
@@ -136,7 +159,8 @@ mod tests {
         let mut resource = facts("Observation", "1");
         resource.sensitivities = [Sensitivity::SubstanceUse].into();
         resource.security = vec![act("ETHUD")];
-        assert!(permit_reaches(&act("ETH"), &resource));
+        assert!(permit_reaches(&act("SUD"), &resource));
+        assert!(!permit_reaches(&act("ETH"), &resource), "not published as below it");
         assert!(!permit_reaches(&act("OPIOIDUD"), &resource));
         assert!(!deny_reaches(&act("OPIOIDUD"), &resource));
         resource.security = vec![act("ETH")];
@@ -157,12 +181,31 @@ mod tests {
     }
 
     #[test]
+    fn a_permit_follows_what_is_published_and_a_deny_goes_further() {
+        let mut resource = facts("DocumentReference", "1");
+        resource.sensitivities = [Sensitivity::MentalHealth].into();
+        resource.security = vec![act("PSYTHPN")];
+        for wide in ["PSY", "MH", "BH"] {
+            assert!(!permit_reaches(&act(wide), &resource), "{wide}");
+            assert!(deny_reaches(&act(wide), &resource), "{wide}");
+        }
+        assert!(permit_reaches(&act("SPI"), &resource) && deny_reaches(&act("SPI"), &resource));
+        resource.security = vec![act("STD")];
+        resource.sensitivities = [Sensitivity::SexualReproductive].into();
+        assert!(!permit_reaches(&act("SEX"), &resource) && deny_reaches(&act("SEX"), &resource));
+    }
+
+    #[test]
     fn every_known_code_lists_all_its_ancestors() {
         for known in KNOWN {
             for parent in known.under {
                 let parent = KNOWN.iter().find(|other| other.code == *parent).expect("a parent is known");
                 assert!(parent.under.iter().all(|grand| known.under.contains(grand)), "{}", known.code);
             }
+        }
+        for (code, under) in PUBLISHED {
+            let known = KNOWN.iter().find(|known| known.code == *code).expect("what is published is known");
+            assert!(under.iter().all(|wide| known.under.contains(wide)), "{code}");
         }
     }
 }

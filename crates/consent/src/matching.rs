@@ -83,8 +83,8 @@ pub(crate) fn actions(actions: &[Action], lens: Effect, request: Option<&Request
     Answers::of(actions.contains(&asked) || (lens == Effect::Deny && asked == Action::Access && actions.contains(&Action::Disclose)))
 }
 
-/// Who asks. A reference of a type by which the requester is not known leaves a doubt: a
-/// practitioner may or may not belong to the organisation that is named.
+/// Who asks. A reference of a form by which the requester is not known leaves a doubt: a
+/// practitioner may or may not belong to the organisation that is named, or have the OID.
 pub(crate) fn recipients(recipients: &[String], request: Option<&Request>) -> Answers {
     let Some(request) = request else {
         return Answers::ANY;
@@ -92,8 +92,8 @@ pub(crate) fn recipients(recipients: &[String], request: Option<&Request>) -> An
     let known = || std::iter::once(&request.requester).chain(&request.acts_for);
     any_of(recipients, |named| {
         let found = known().map(|own| same(own, named)).fold(Answers::NO, Answers::or);
-        let kind = type_of(named);
-        if found.is_no() && kind.is_some() && !known().any(|own| type_of(own) == kind) { Answers::DOUBT } else { found }
+        let form = form(named);
+        if found.is_no() && (form.is_none() || !known().any(|own| self::form(own) == form)) { Answers::DOUBT } else { found }
     })
 }
 
@@ -102,9 +102,9 @@ pub(crate) fn custodians(custodians: &[String], subject: Subject<'_>, request: O
     let Subject::Resource(facts) = subject else {
         return Answers::ANY;
     };
-    let by_author = any_of(custodians, |named| facts.authors.iter().map(|author| same(author, named)).fold(Answers::NO, Answers::or));
+    let by_author = any_of(custodians, |named| facts.authors.iter().map(|author| found(author, named)).fold(Answers::NO, Answers::or));
     match request.and_then(|request| request.custodian.as_deref()) {
-        Some(keeper) => by_author.or(any_of(custodians, |named| same(keeper, named))),
+        Some(keeper) => by_author.or(any_of(custodians, |named| found(keeper, named))),
         None => by_author.or(Answers::DOUBT),
     }
 }
@@ -117,13 +117,7 @@ pub(crate) fn authors(authors: &[String], subject: Subject<'_>) -> Answers {
     if facts.authors.is_empty() {
         return Answers::DOUBT;
     }
-    any_of(authors, |named| {
-        facts
-            .authors
-            .iter()
-            .map(|author| if type_of(author).is_none() && author != named { Answers::DOUBT } else { same(author, named) })
-            .fold(Answers::NO, Answers::or)
-    })
+    any_of(authors, |named| facts.authors.iter().map(|author| found(author, named)).fold(Answers::NO, Answers::or))
 }
 
 /// Security labels; see [`Label`].
@@ -207,9 +201,8 @@ pub(crate) fn data(data: &[DataReference], subject: Subject<'_>) -> Answers {
 }
 
 fn related(reference: &str, facts: &ResourceFacts) -> Answers {
-    let named = |found: Option<&String>| found.map_or(Answers::NO, |found| same(found, reference));
-    let known = named(facts.encounter.as_ref()).or(named(facts.subject.as_ref()));
-    let known = facts.authors.iter().map(|author| same(author, reference)).fold(known, Answers::or);
+    let links = facts.encounter.iter().chain(&facts.subject).chain(&facts.authors);
+    let known = links.map(|link| found(link, reference)).fold(Answers::NO, Answers::or);
     let all_links_known = type_of(reference) == Some("Encounter");
     if all_links_known { known } else { known.or(Answers::DOUBT) }
 }
@@ -218,18 +211,22 @@ fn instance(reference: &str, facts: &ResourceFacts) -> Answers {
     if let Some(uuid) = reference.strip_prefix("urn:uuid:") {
         return Answers::of(facts.id.eq_ignore_ascii_case(uuid));
     }
-    let reference = unversioned(reference);
-    let Some((base, kind, id)) = split(reference) else {
+    let (resource, version) = versioned(reference);
+    let Some((base, kind, id)) = split(resource) else {
         return Answers::NO;
     };
     if kind != facts.resource_type || id != facts.id {
         return Answers::NO;
     }
-    match base {
-        None => Answers::YES,
-        Some(base) if facts.source.as_deref().is_some_and(|source| source.trim_end_matches('/') == base) => Answers::YES,
-        Some(_) => Answers::DOUBT,
-    }
+    let from_there = base.is_none_or(|base| facts.source.as_deref().is_some_and(|source| source.trim_end_matches('/') == base));
+    // A permit for one version is for no other; a deny of one is of all.
+    let that_version = version.is_none_or(|version| facts.version.as_deref() == Some(version));
+    if from_there && that_version { Answers::YES } else { Answers::DOUBT }
+}
+
+/// Whether what a record names is what a provision names. Only of the form `Type/id` do two references tell that they are not the same.
+fn found(own: &str, named: &str) -> Answers {
+    if own == named || (type_of(own).is_some() && type_of(named).is_some()) { same(own, named) } else { Answers::DOUBT }
 }
 
 /// Whether two literal references name the same thing. One relative and one absolute that end alike
@@ -249,8 +246,32 @@ fn same(left: &str, right: &str) -> Answers {
     }
 }
 
+/// Whether a provision may name a resource so: only these forms can be compared with what is known of one.
+pub(crate) fn names_resource(reference: &str) -> bool {
+    reference.starts_with("urn:uuid:") || type_of(reference).is_some()
+}
+
+/// What makes references comparable: two of one form that are not equal name different things. None for what is relative to where it
+/// stands (`#id`), for a search, and for other URLs.
+fn form(reference: &str) -> Option<&str> {
+    if reference.starts_with('#') || reference.contains('?') {
+        None
+    } else if reference.starts_with("urn:") {
+        reference.rsplit_once(':').map(|(scheme, _)| scheme)
+    } else if reference.contains(['/', ':']) {
+        type_of(reference)
+    } else {
+        // A name.
+        Some("")
+    }
+}
+
+fn versioned(reference: &str) -> (&str, Option<&str>) {
+    reference.split_once("/_history/").map_or((reference, None), |(resource, version)| (resource, Some(version)))
+}
+
 fn unversioned(reference: &str) -> &str {
-    reference.split_once("/_history/").map_or(reference, |(resource, _)| resource)
+    versioned(reference).0
 }
 
 /// The type that a reference names, if it is of the form `Type/id`.
@@ -304,6 +325,40 @@ mod tests {
         assert_eq!(authors(&named, Subject::Resource(&resource)), Answers::DOUBT);
         resource.authors = vec!["Practitioner/2".to_owned()];
         assert!(authors(&named, Subject::Resource(&resource)).is_no());
+        assert_eq!(authors(&["urn:oid:1.2.3".to_owned()], Subject::Resource(&resource)), Answers::DOUBT);
+    }
+
+    #[test]
+    fn an_unresolved_link_is_a_doubt() {
+        let mut resource = facts("Observation", "1");
+        let encounter = [DataReference { meaning: Meaning::Related, reference: "Encounter/1".to_owned() }];
+        assert!(data(&encounter, Subject::Resource(&resource)).is_no());
+        resource.encounter = Some("Encounter?identifier=x|9".to_owned());
+        assert_eq!(data(&encounter, Subject::Resource(&resource)), Answers::DOUBT);
+        resource.authors = vec!["Organization?identifier=x|9".to_owned()];
+        let asks = Request { custodian: Some("Organization/2".to_owned()), ..request("party-a") };
+        assert_eq!(custodians(&["Organization/1".to_owned()], Subject::Resource(&resource), Some(&asks)), Answers::DOUBT);
+    }
+
+    #[test]
+    fn a_requester_who_is_not_known_by_such_a_name_may_have_it() {
+        let asks = request("urn:chartmesh:party:1");
+        let one = |named: &str| recipients(&[named.to_owned()], Some(&asks));
+        assert!(one("urn:chartmesh:party:1").is_yes());
+        assert!(one("urn:chartmesh:party:2").is_no());
+        for named in ["urn:oid:1.2.3", "https://a.example/people", "Practitioner?identifier=x|9", "Dr Lee"] {
+            assert_eq!(one(named), Answers::DOUBT, "{named}");
+        }
+    }
+
+    #[test]
+    fn one_version_is_not_another() {
+        let mut resource = facts("Observation", "1");
+        assert_eq!(instance("Observation/1/_history/2", &resource), Answers::DOUBT);
+        resource.version = Some("2".to_owned());
+        assert!(instance("Observation/1/_history/2", &resource).is_yes());
+        assert_eq!(instance("Observation/1/_history/3", &resource), Answers::DOUBT);
+        assert!(instance("Observation/2/_history/2", &resource).is_no());
     }
 
     #[test]

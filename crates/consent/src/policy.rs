@@ -80,7 +80,8 @@ pub enum Label {
     /// sensitivity it is; a deny reaches every resource that carries it.
     Sensitivity(Sensitivity),
     /// A standard code. `v3-Confidentiality` is a water mark (a permit reaches that level and lower,
-    /// a deny that level and higher), `v3-ActCode` sensitivities subsume, others match exactly.
+    /// a deny that level and higher), `v3-ActCode` sensitivities subsume (a permit as published, a deny
+    /// also what is wider and what is meant by it), others match exactly.
     Code(Coding),
 }
 
@@ -114,7 +115,8 @@ pub enum Meaning {
 pub struct DataReference {
     /// How far from it the provision reaches.
     pub meaning: Meaning,
-    /// Literal reference: `Type/id`, a URL that ends so, or `urn:uuid:...`.
+    /// Literal reference: `Type/id`, a URL that ends so, or `urn:uuid:...`. With `/_history/version`, a
+    /// permit is for that version alone, a deny for all.
     pub reference: String,
 }
 

@@ -340,6 +340,10 @@ fn what_a_grant_cannot_say_is_refused() {
     assert_eq!(grant(vec![permit(&[Action::Correct])]), Err(NoGrant::PartOfRecords));
     assert_eq!(grant(vec![some(permit(&[Action::KeepSealed])), permit(&[Action::Access])]), Err(NoGrant::PartOfRecords));
     assert_eq!(grant(vec![permit(&[Action::Collect]), some(Provision::everything(Effect::Deny))]), Err(NoGrant::PartOfRecords));
+    let within = Provision { exceptions: vec![some(Provision::everything(Effect::Deny))], ..Provision::everything(Effect::Permit) };
+    let terms = Terms { provisions: vec![permit(&[Action::KeepSealed]), within], purposes: vec![purpose::act_reason(purpose::ANY)], ..Terms::default() };
+    let imported = from_fhir(&to_fhir(&all_but("hiv"), &meta("party-a")).unwrap()).unwrap();
+    assert_eq!(crate::Imported { terms, ..imported }.grant_to("party-a", &[], 0), Err(NoGrant::PartOfRecords));
     assert_eq!(grant(vec![Provision::everything(Effect::Deny)]), Err(NoGrant::Nothing));
     assert_eq!(grant(vec![Provision { recipients: vec!["party-b".to_owned()], ..permit(&[Action::Access]) }]), Err(NoGrant::Nothing));
     assert_eq!(grant(vec![permit(&[Action::Disclose])]), Err(NoGrant::Nothing));
@@ -362,6 +366,22 @@ fn a_purpose_of_one_rule_is_no_limit_of_the_others() {
     assert!(permitted(&decide(&granted, &asks("BTG"), &restricted)));
     assert!(!permitted(&decide(&granted, &asks("TREAT"), &restricted)));
     assert!(permitted(&decide(&granted, &asks("TREAT"), &facts("Observation", "1"))));
+}
+
+#[test]
+fn any_purpose_but_one_is_granted_for_treatment() {
+    let but = Provision { purposes: vec![purpose::act_reason("ETREAT")], ..Provision::everything(Effect::Deny) };
+    let root = Provision { purposes: vec![purpose::act_reason(purpose::ANY)], exceptions: vec![but], ..Provision::everything(Effect::Permit) };
+    let terms = Terms { provisions: vec![root], purposes: vec![purpose::act_reason(purpose::ANY)], ..Terms::default() };
+    let mut written: serde_json::Value = serde_json::from_slice(&to_fhir(&terms, &meta("party-a")).unwrap()).unwrap();
+    // As others write it.
+    written["provision"]["purpose"] = serde_json::json!([{"system": purpose::ACT_REASON, "code": purpose::ANY}]);
+    let granted = from_fhir(written.to_string().as_bytes());
+    let granted = granted.unwrap().grant_to("party-a", &[], 0).unwrap();
+    assert_eq!(granted.purposes()[0], purpose::act_reason("TREAT"));
+    let asks = |code: &str| Request { purpose: purpose::act_reason(code), ..request("party-a") };
+    assert!(permitted(&decide(&granted, &asks("TREAT"), &facts("Observation", "1"))));
+    assert!(!permitted(&decide(&granted, &asks("BTG"), &facts("Observation", "1"))));
 }
 
 #[test]
@@ -412,6 +432,20 @@ fn elements_that_cannot_be_represented_are_named() {
         match from_fhir(changed.as_bytes()) {
             Err(crate::ConsentReadError::Element { element: named, .. }) => assert_eq!(named, element),
             other => panic!("{element}: {other:?}"),
+        }
+    }
+    let data = r#""provision":{"data":[{"meaning":"instance","reference":{"reference":"WHAT"}}],"#;
+    for (from, to, with, element) in [
+        ("party-a", "party-a", "#him", "Consent.provision.actor[0].reference"),
+        ("party-a", "party-a", "Practitioner?identifier=x|9", "Consent.provision.actor[0].reference"),
+        ("\"provision\":{", data, "#that", "Consent.provision.data[0].reference"),
+        ("\"provision\":{", data, "Observation?code=1", "Consent.provision.data[0].reference"),
+        ("\"provision\":{", data, "urn:oid:1.2.3", "Consent.provision.data[0].reference"),
+    ] {
+        let changed = good.replacen(from, &to.replace("party-a", with).replace("WHAT", with), 1);
+        match from_fhir(changed.as_bytes()) {
+            Err(crate::ConsentReadError::Element { element: named, .. }) => assert_eq!(named, element, "{with}"),
+            other => panic!("{with}: {other:?}"),
         }
     }
     let twice = good.replacen("\"type\":\"deny\"", "\"type\":\"deny\",\"type\":\"permit\"", 1);

@@ -1,12 +1,13 @@
 //! The typed check: parse a resource with fhir-sdk, serialise it again and look for what is gone.
 //!
-//! Compared are paths, not literals: the typed model writes `750.00` as `750.0` and `+00:00` as `Z`,
-//! which loses no element. What it does lose, it loses silently: unknown fields, and optional choice
-//! elements whose value does not fit.
+//! What the typed model loses, it loses silently: unknown fields, and optional choice elements whose value
+//! does not fit.
 
 use fhir_sdk::r4b::resources::Resource;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::beside::{Compared, Step, compare};
 
 /// What the typed R4B model makes of a resource's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,7 +15,7 @@ use serde_json::Value;
 pub enum Typed {
     /// Parsed, and every JSON path of the original is present after re-serialising.
     Ok,
-    /// Parsed, but something of the original is gone: its first missing JSON path, such as `valueQuantity.value`.
+    /// Parsed, but something of the original is gone: a missing JSON path, such as `valueQuantity.value`.
     Lossy(String),
     /// Not a resource to the typed model: the reason, without any value of the data.
     Failed(String),
@@ -42,12 +43,10 @@ pub fn check(json: &[u8]) -> Typed {
         Ok(resource) => resource,
         Err(error) => return Typed::Failed(reason(&error.to_string())),
     };
-    match serde_json::to_value(&resource) {
-        Ok(again) => {
-            let mut path = Vec::new();
-            if lost(&original, &again, &mut path) { Typed::Lossy(render(&path)) } else { Typed::Ok }
-        }
-        Err(_) => Typed::Failed("the typed form cannot be written again".to_owned()),
+    match compare(&original, &resource) {
+        Compared::Whole => Typed::Ok,
+        Compared::Lost(path) => Typed::Lossy(render(&path)),
+        Compared::Unwritable => Typed::Failed("the typed form cannot be written again".to_owned()),
     }
 }
 
@@ -98,48 +97,6 @@ fn reason(message: &str) -> String {
 
 fn shorten(text: &str) -> String {
     text.chars().take(MAX_PATH).collect()
-}
-
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Field(&'a str),
-    Item(usize),
-}
-
-/// Whether something of `original` is missing in `again`; `path` then leads to it.
-fn lost<'a>(original: &'a Value, again: &Value, path: &mut Vec<Step<'a>>) -> bool {
-    match (original, again) {
-        (Value::Object(fields), Value::Object(found)) => fields.iter().any(|(name, inner)| {
-            path.push(Step::Field(name));
-            let gone = found.get(name).map_or(!is_empty(inner), |again| lost(inner, again, path));
-            if !gone {
-                path.pop();
-            }
-            gone
-        }),
-        (Value::Array(items), Value::Array(found)) => items.iter().enumerate().any(|(index, inner)| {
-            path.push(Step::Item(index));
-            let gone = found.get(index).map_or(!is_empty(inner), |again| lost(inner, again, path));
-            if !gone {
-                path.pop();
-            }
-            gone
-        }),
-        (Value::Object(_) | Value::Array(_), _) => !is_empty(original),
-        (Value::Null, _) => false,
-        (Value::Bool(_) | Value::Number(_) | Value::String(_), Value::Null | Value::Object(_) | Value::Array(_)) => true,
-        (Value::Bool(_) | Value::Number(_) | Value::String(_), Value::Bool(_) | Value::Number(_) | Value::String(_)) => false,
-    }
-}
-
-/// Whether a value says nothing at all: null, or nothing but nulls.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.iter().all(is_empty),
-        Value::Object(fields) => fields.values().all(is_empty),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
 }
 
 /// `name[0].given`: field names that could not be a FHIR element's are written as `?`, as they may be data.

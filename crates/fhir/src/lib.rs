@@ -10,6 +10,7 @@
 //! typed model is only a check on them. The crate does no I/O and reads no clock.
 
 pub mod author;
+mod beside;
 mod check;
 
 pub use check::{Typed, check};

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::{
     cbor::to_canonical,
+    hidden::is_plain_name,
     ids::{CardHash, EndpointKey, PartyKey, Recipient},
     keys::SigningSecret,
     signed::{Named, Payload, Signed, SignedError, Verified},
@@ -90,9 +91,12 @@ pub enum CardError {
     /// Not signed by the party it names, or not a card at all.
     #[error("not a valid card: {0}")]
     Signed(#[from] SignedError),
-    /// A name that is empty, too long or has control characters; or too many addresses.
-    #[error("not a valid card: its {0} is out of bounds")]
-    Bounds(&'static str),
+    /// A name that is empty, too long, or has characters that a reader does not see.
+    #[error("not a valid card: a name has 1 to {MAX_NAME} characters, all of which can be seen")]
+    Name,
+    /// Too many addresses, or too long ones.
+    #[error("not a valid card: its contact part is out of bounds")]
+    Contact,
 }
 
 impl Payload for Card {
@@ -121,13 +125,13 @@ impl Card {
 
     fn check(&self) -> Result<(), CardError> {
         let name = &self.profile.name;
-        if name.trim().is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-            return Err(CardError::Bounds("name"));
+        if name.trim().is_empty() || name.chars().count() > MAX_NAME || !is_plain_name(name) {
+            return Err(CardError::Name);
         }
         let places = self.contact.endpoints.len().max(self.contact.addresses.len());
         let long = self.contact.addresses.iter().chain(&self.contact.relay).any(|address| address.len() > 256);
         if places > MAX_PLACES || long {
-            return Err(CardError::Bounds("contact part"));
+            return Err(CardError::Contact);
         }
         Ok(())
     }
@@ -162,9 +166,9 @@ mod tests {
         let thief = SigningSecret::from_seed(&[2; 32]);
         let forged = honest.sign(&thief).unwrap();
         assert_eq!(Card::read(forged.as_bytes()).unwrap_err(), CardError::Signed(SignedError::Signature));
-        for name in ["", "   ", "a\u{1b}[2J", &"x".repeat(121)] {
+        for name in ["", "   ", "a\u{1b}[2J", "Dr Lee\u{200b}", &"x".repeat(121)] {
             let (key, card) = card(name);
-            assert_eq!(card.sign(&key).unwrap_err(), CardError::Bounds("name"));
+            assert_eq!(card.sign(&key).unwrap_err(), CardError::Name);
         }
     }
 }

@@ -9,6 +9,8 @@ use thiserror::Error;
 
 /// Deepest nesting of arrays and maps that is read.
 pub const MAX_DEPTH: usize = 24;
+/// Longest reason that is reported, in characters.
+const MAX_REASON: usize = 120;
 
 /// Why bytes are not a deterministic CBOR object of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -37,7 +39,7 @@ pub fn to_canonical<T: Serialize>(value: &T) -> Vec<u8> {
 /// Decodes a value and refuses every encoding of it but the deterministic one.
 pub fn from_canonical<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
     let tree = tree(bytes)?;
-    tree.deserialized().map_err(|error| CborError::Shape(plain(&error.to_string())))
+    tree.deserialized().map_err(|error| CborError::Shape(reason(&error.to_string())))
 }
 
 fn tree(bytes: &[u8]) -> Result<Value, CborError> {
@@ -49,9 +51,14 @@ fn tree(bytes: &[u8]) -> Result<Value, CborError> {
     Ok(tree)
 }
 
-/// Keeps the decoder's words but none of the data: only its first clause, in ASCII.
-fn plain(message: &str) -> String {
-    message.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).take(120).collect()
+/// Keeps of serde's message what the type says, and nothing that the data says: serde quotes what it found before what it expected.
+fn reason(message: &str) -> String {
+    let kept = match message.rfind(", expected ") {
+        Some(at) => format!("a value does not fit{}", &message[at..]),
+        None if message.starts_with("missing field `") => message.to_owned(),
+        None => "a value does not have the form that its type asks for".to_owned(),
+    };
+    kept.chars().take(MAX_REASON).collect()
 }
 
 fn encode(tree: &Value) -> Vec<u8> {
@@ -120,6 +127,29 @@ mod tests {
         }
         assert_eq!(tree(&[0x82, 0x01]), Err(CborError::Malformed));
         assert_eq!(tree(&[0x81; 100]), Err(CborError::Malformed));
+    }
+
+    #[test]
+    fn an_error_says_what_was_expected_and_nothing_of_what_was_found() {
+        #[derive(Debug, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "lowercase", deny_unknown_fields)]
+        enum Kind {
+            Known { id: crate::LedgerId },
+        }
+        let id = |algorithm: u64, bytes: &[u8]| BTreeMap::from([("known", BTreeMap::from([("id", (algorithm, serde_bytes::ByteBuf::from(bytes)))]))]);
+        let said = |bytes: &[u8]| from_canonical::<Kind>(bytes).unwrap_err().to_string();
+        for (bytes, expected) in [
+            (to_canonical(&"SECRET"), "expected `known`"),
+            (to_canonical(&"SECRET, expected SECRET"), "expected `known`"),
+            (to_canonical(&BTreeMap::from([("known", BTreeMap::from([("SECRET", 1)]))])), "expected `id`"),
+            (to_canonical(&BTreeMap::from([("known", BTreeMap::from([("id", "SECRET")]))])), "expected"),
+            (to_canonical(&BTreeMap::from([("known", BTreeMap::<&str, u8>::new())])), "missing field `id`"),
+            (to_canonical(&id(2, &[0; 32])), "a LedgerId of algorithm 1"),
+            (to_canonical(&id(1, b"SECRET")), "a LedgerId of 32 bytes"),
+        ] {
+            let said = said(&bytes);
+            assert!(said.contains(expected) && !said.contains("SECRET"), "{said}");
+        }
     }
 
     #[test]

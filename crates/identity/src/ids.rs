@@ -4,7 +4,10 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error as _, Unexpected},
+};
 use serde_bytes::ByteBuf;
 use thiserror::Error;
 
@@ -23,9 +26,9 @@ fn read<'de, D: Deserializer<'de>, const N: usize>(deserializer: D, name: &'stat
     }
     let (found, bytes) = <(u64, ByteBuf)>::deserialize(deserializer)?;
     if found != algorithm {
-        return Err(D::Error::custom(format_args!("{name}: unknown algorithm {found}")));
+        return Err(D::Error::invalid_value(Unexpected::Unsigned(found), &format!("a {name} of algorithm {algorithm}").as_str()));
     }
-    bytes.as_slice().try_into().map_err(|_| D::Error::custom(format_args!("{name}: {} bytes instead of {N}", bytes.len())))
+    bytes.as_slice().try_into().map_err(|_| D::Error::invalid_length(bytes.len(), &format!("a {name} of {N} bytes").as_str()))
 }
 
 fn parse<const N: usize>(text: &str, name: &'static str) -> Result<[u8; N], IdError> {

@@ -6,15 +6,19 @@
 mod card;
 mod cbor;
 mod certificate;
+mod hidden;
 mod ids;
 mod keys;
 mod signed;
 mod ticket;
+#[cfg(test)]
+mod vectors;
 mod words;
 
 pub use card::{Card, CardError, Contact, Kind, Profile};
 pub use cbor::{CborError, MAX_DEPTH, from_canonical, to_canonical};
 pub use certificate::{Certificate, NodeRole};
+pub use hidden::is_hidden;
 pub use ids::{
     AccessId, AuthorKey, BlobHash, CardHash, CertId, CharterHash, EndpointKey, EntryHash, GrantId, IdError, LaneId, LedgerId, PartyKey, Recipient, RootKey,
 };

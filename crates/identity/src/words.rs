@@ -33,9 +33,10 @@ impl RecoveryWords {
         Self(entropy)
     }
 
-    /// Reads words separated by white space; case does not matter.
+    /// Reads words separated by white space; case does not matter, and numbers in front of them are passed over.
     pub fn parse(text: &str) -> Result<Self, WordsError> {
-        let text = Zeroizing::new(text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase());
+        let is_number = |word: &str| word.trim_end_matches(['.', ':', ')']).bytes().all(|byte| byte.is_ascii_digit());
+        let text = Zeroizing::new(text.split_whitespace().filter(|word| !is_number(word)).collect::<Vec<_>>().join(" ").to_lowercase());
         let count = text.split(' ').filter(|word| !word.is_empty()).count();
         if count != 24 {
             return Err(WordsError::Count(count));
@@ -82,6 +83,8 @@ mod tests {
         let words = RecoveryWords::generate();
         let again = RecoveryWords::parse(&format!("  {}\n", words.expose().to_uppercase())).unwrap();
         assert_eq!(words.root().root(), again.root().root());
+        let numbered: Vec<String> = words.expose().split(' ').enumerate().map(|(at, word)| format!("{}. {word}", at + 1)).collect();
+        assert_eq!(RecoveryWords::parse(&numbered.join("  ")).unwrap().recovery_seed(), words.recovery_seed());
         assert_eq!(words.recovery_seed(), again.recovery_seed());
         assert_ne!(*words.root().expose_seed(), *words.recovery_seed());
     }

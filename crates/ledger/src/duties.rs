@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_identity::{AccessId, EntryHash, GrantId, LaneId};
 
-use crate::{ledger::Ledger, state::GrantState};
+use crate::{action::Action, ledger::Ledger, state::GrantState};
 
 /// What only devices know, from the keyring and the opened bodies of Grants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub fn duties(ledger: &Ledger, wanted: &Wanted, now: i64) -> Vec<Duty> {
 fn owed_to(ledger: &Ledger, (id, grant): (&GrantId, &GrantState), circle: &LaneId, (catalog, access): (&LaneId, &Access)) -> Vec<Duty> {
     let state = ledger.lane(catalog);
     let mut owed = Vec::new();
-    if state.frozen_giving || state.bars.contains_key(&access.id) {
+    if state.frozen_giving || is_barred(ledger, catalog, &access.id) {
         return owed;
     }
     if access.writes && !state.admits.contains_key(&access.id) {
@@ -127,6 +127,13 @@ fn owed_to(ledger: &Ledger, (id, grant): (&GrantId, &GrantState), circle: &LaneI
         }
     }
     owed
+}
+
+/// Whether an access has ended, as far as can be known: a Bar says so, or an Epoch covers it, whose maker knew a Bar that has not come here.
+fn is_barred(ledger: &Ledger, catalog: &LaneId, access: &AccessId) -> bool {
+    let state = ledger.lane(catalog);
+    let covered = |epoch| ledger.get(epoch).is_some_and(|entry| matches!(&entry.header.action, Action::Epoch { covers, .. } if covers.contains(access)));
+    state.bars.contains_key(access) || state.epochs.keys().any(covered)
 }
 
 /// What is owed in a catalog, whoever reads it.

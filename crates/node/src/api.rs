@@ -151,6 +151,8 @@ pub enum Request {
         document: Option<String>,
         /// v3-ActReason code written into the receipt; by default the grant's first.
         purpose: Option<String>,
+        /// Show it even if it was set aside; only for the patient.
+        quarantined: bool,
     },
     /// Everything readable, as FHIR Bundles.
     RecordsExport {
@@ -385,6 +387,10 @@ pub struct ImportInfo {
     pub marked: u64,
     /// What was not accepted and why; nothing of these was imported.
     pub refused: Vec<RefusedInfo>,
+    /// Files and links in the directories that were passed over: of another kind, or leading nowhere.
+    pub skipped: u64,
+    /// The records seem to be of somebody else than this patient, or of several patients.
+    pub mixed: bool,
 }
 
 /// Something that was not imported.
@@ -466,6 +472,9 @@ pub struct PreviewInfo {
     pub peer: String,
     /// The terms in plain words.
     pub terms: Vec<String>,
+    /// Grants in force to the same peer: what they open is counted as readable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<GrantId>,
     /// Resources that would be readable.
     pub readable: u64,
     /// Resources that would stay closed.
@@ -522,6 +531,14 @@ pub struct GrantInfo {
     pub purpose: Vec<String>,
     /// Resources it opens today.
     pub readable: u64,
+    /// Other grants in force to the same peer: what any of them opens is open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<GrantId>,
+    /// Resources open to the peer today by all grants in force together.
+    pub open: u64,
+    /// What whoever grants should look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Nodes that confirmed the revocation, or have fetched the grant.
     pub confirmed: Vec<String>,
 }
@@ -696,6 +713,9 @@ pub struct ExportInfo {
     pub directory: PathBuf,
     /// Files written.
     pub files: u64,
-    /// Resources written.
+    /// Resources written, each once.
     pub resources: u64,
+    /// Documents that could not be read, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<RefusedInfo>,
 }

@@ -62,11 +62,13 @@ impl Client {
             },
             Way::Socket(stream) => {
                 let mut stream = stream.lock().await;
-                let lost = |error: std::io::Error| {
-                    ApiError::failed(format_args!("the running node did not answer: {error}")).advise("is it being stopped? then try again")
+                let lost = |error: std::io::Error| match error.kind() {
+                    std::io::ErrorKind::TimedOut => ApiError::unreachable("the node that runs on this home does not answer")
+                        .advise("it seems to hang; end it (`chartmesh serve`) and start it again"),
+                    _ => ApiError::failed(format_args!("the running node did not answer: {error}")).advise("is it being stopped? then try again"),
                 };
                 control::send(&mut stream, &request).await.map_err(lost)?;
-                control::receive::<Result<Response, ApiError>>(&mut stream).await.map_err(lost)?
+                control::answered(&mut stream).await.map_err(lost)?
             }
         }
     }

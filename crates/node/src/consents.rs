@@ -12,8 +12,9 @@ use crate::{
     duties::{notices, read_request},
     node::Node,
     peers::Peer,
-    reading::{Held, Version},
+    reading::{Held, State, Version},
     time,
+    view::Document,
 };
 
 impl Node {
@@ -24,8 +25,19 @@ impl Node {
         self.with(|core| {
             let id = core.own_ledger()?;
             let peer = core.peers.find(peer)?;
+            peer.check_asked(input)?;
             peer.check_terms(&terms)?;
-            let foreseen = core.foresee(&id, &terms, &peer.party(), now)?;
+            let beside = core.in_force(&id, &peer.party())?;
+            let mut foreseen = core.foresee(&id, &terms, &peer.party(), now)?;
+            for (grant, granted) in &beside {
+                for (version, one) in core.foresee(&id, granted, &peer.party(), now)?.into_iter().filter(|(_, one)| one.permitted) {
+                    let because = vec![format!("shared already by grant {}", grant.short())];
+                    let known = foreseen.entry(version).or_insert(Foreseen { permitted: false, compartment: one.compartment, because: Vec::new() });
+                    if !known.permitted {
+                        *known = Foreseen { because, ..one };
+                    }
+                }
+            }
             let mut lines: BTreeMap<Compartment, PreviewLine> = BTreeMap::new();
             for one in foreseen.values() {
                 let line = lines.entry(one.compartment).or_insert_with(|| PreviewLine {
@@ -44,6 +56,7 @@ impl Node {
             Ok(PreviewInfo {
                 peer: peer.name().to_owned(),
                 terms: terms.describe(),
+                beside: beside.iter().map(|(grant, _)| *grant).collect(),
                 readable: foreseen.values().filter(|one| one.permitted).count() as u64,
                 closed: foreseen.values().filter(|one| !one.permitted).count() as u64,
                 compartments: lines.into_values().collect(),
@@ -100,8 +113,14 @@ impl Node {
     /// Grants what a FHIR Consent says: to `peer`, whom it calls `named`, or else to the contact that it names.
     pub(crate) async fn consent_import(&self, consent: &[u8], peer: Option<&str>, named: Option<String>) -> Result<GrantInfo, ApiError> {
         let imported = from_fhir(consent).map_err(|error| ApiError::failed(format_args!("the Consent cannot be taken over: {error}")))?;
-        let (alias, terms) = self.with(|core| {
+        let (alias, terms, foreign) = self.with(|core| {
             let own = core.own_ledger()?;
+            let known: BTreeSet<String> = core.patients(&own)?;
+            let foreign = imported
+                .patient
+                .as_deref()
+                .filter(|patient| !patient.starts_with(LEDGER))
+                .is_some_and(|patient| !known.is_empty() && !known.contains(id_of(patient)));
             if imported.patient.as_deref().and_then(|patient| patient.strip_prefix(LEDGER)).is_some_and(|patient| patient != own.to_string()) {
                 return Err(ApiError::failed("the Consent is of another patient (Consent.patient)"));
             }
@@ -122,9 +141,16 @@ impl Node {
                 .clone()
                 .grant_to(&party, &called, time::now())
                 .map_err(|why| ApiError::failed(format_args!("the Consent cannot be granted to {name}: {why}")).advise(advice))?;
-            Ok((alias, terms))
+            Ok((alias, terms, foreign))
         })?;
-        self.grant(&alias, terms).await
+        let mut info = self.grant(&alias, terms).await?;
+        if foreign {
+            info.notes.push(
+                "The Consent names another Patient (Consent.patient) than the records here do. If it is not meant for this patient, revoke the grant."
+                    .to_owned(),
+            );
+        }
+        Ok(info)
     }
 
     /// The sealed invitation of a grant.
@@ -150,7 +176,18 @@ pub(crate) fn party_reference(party: &PartyKey) -> String {
     format!("{PARTY}{party}")
 }
 
+/// The id that a literal reference to a Patient ends in.
+pub(crate) fn id_of(reference: &str) -> &str {
+    reference.split_once("/_history/").map_or(reference, |(current, _)| current).rsplit(['/', ':']).next().unwrap_or_default()
+}
+
 impl Core {
+    /// The ids of the Patient resources in a chart.
+    pub(crate) fn patients(&self, id: &LedgerId) -> Result<BTreeSet<String>, ApiError> {
+        let all = self.current_resources(id)?.into_iter().filter(|held| held.facts.resource_type == "Patient");
+        Ok(all.map(|held| held.facts.id.clone()).collect())
+    }
+
     /// Whom a Consent is for, and the references by which it calls them.
     fn recipient(&self, imported: &Imported, peer: Option<&str>, named: Option<String>) -> Result<(&Peer, Vec<String>), ApiError> {
         let known = |called: &Recipient, peer: &Peer| {
@@ -196,7 +233,10 @@ impl Core {
             Some(_) => "active",
         };
         let until = revoked.map(|revoked| revoked.time).or(open.terms.expires).map(time::instant);
-        let readable = if word == "active" && self.is_owner(id) { self.count_readable(id, &open.terms, &open.party)? } else { 0 };
+        let mut in_force = self.in_force(id, &open.party)?;
+        let opens = self.count_open(id, &open.party, &in_force)?;
+        let readable = if word == "active" { self.count_open(id, &open.party, &[(*grant, &open.terms)])? } else { 0 };
+        in_force.retain(|(other, _)| other != grant);
         let mut confirmed: Vec<String> = Vec::new();
         if let Some(state) = state {
             let party = self.party_name(id, &state.party);
@@ -225,12 +265,29 @@ impl Core {
             custodian: open.terms.custodian,
             purpose: open.terms.purposes().into_iter().map(|purpose| purpose.code).collect(),
             readable,
+            beside: in_force.into_iter().map(|(other, _)| other).collect(),
+            open: opens,
+            notes: Vec::new(),
             confirmed,
         })
     }
 
-    fn count_readable(&self, id: &LedgerId, terms: &Terms, party: &PartyKey) -> Result<u64, ApiError> {
-        Ok(self.foresee(id, terms, party, time::now())?.values().filter(|one| one.permitted).count() as u64)
+    /// The grants in force to a party, as far as they can be read here.
+    fn in_force(&self, id: &LedgerId, party: &PartyKey) -> Result<Vec<(GrantId, &Terms)>, ApiError> {
+        let (ledger, view) = self.open(id)?;
+        let now = time::now();
+        let live = |grant: &GrantId, circle| ledger.lane(circle).grants.get(grant).is_some_and(|state| state.is_live(now));
+        Ok(view.grants.iter().filter(|(grant, open)| open.party == *party && live(grant, &open.circle)).map(|(grant, open)| (*grant, &open.terms)).collect())
+    }
+
+    /// How many resources these grants open together: for the patient all that there are, for the party those that have arrived.
+    fn count_open(&self, id: &LedgerId, party: &PartyKey, grants: &[(GrantId, &Terms)]) -> Result<u64, ApiError> {
+        let now = time::now();
+        let mut open = BTreeSet::new();
+        for (_, terms) in grants {
+            open.extend(self.foresee(id, terms, party, now)?.into_iter().filter(|(_, one)| one.permitted).map(|(version, _)| version));
+        }
+        Ok(open.len() as u64)
     }
 
     /// What a party sees under these terms, document by document as it is enforced: a resource is open if any copy of it is.
@@ -239,7 +296,10 @@ impl Core {
         let request = read_request(id, &party_reference(party), terms, now);
         let current: BTreeSet<Version> = self.current_resources(id)?.iter().map(Held::version).collect();
         let mut foreseen: BTreeMap<_, Foreseen> = BTreeMap::new();
-        for document in view.documents(ledger).iter().filter(|document| !document.quarantined && document.manifest.extract_of.is_none()) {
+        let counts = |document: &Document<'_>| {
+            if self.is_owner(id) { !document.quarantined && document.manifest.extract_of.is_none() } else { self.state(document) == State::Readable }
+        };
+        for document in view.documents(ledger).iter().filter(|document| counts(document)) {
             let manifest = document.manifest;
             let words = |reasons: &[chartmesh_consent::Reason]| reasons.iter().map(|reason| reason.words.clone()).collect::<Vec<_>>();
             let mut note = |index: usize, permitted: bool, because: Vec<String>| {

@@ -1,6 +1,7 @@
 //! The doorkeeper: answers programs of the same user over `control.sock`, a Unix socket of mode 0600 in the home directory.
 //!
-//! A question is a length (u32, big endian) and a [`Request`] in deterministic CBOR; the answer is a length and a `Result<Response, ApiError>`.
+//! A question is a length (u32, big endian) and a [`Request`] in deterministic CBOR; the answer is a length and a `Result<Response, ApiError>`. While it is worked out, a length of 0 is
+//! sent now and then, so that whoever waits can tell a node that works from one that hangs.
 
 use std::{
     fs::File,
@@ -8,6 +9,7 @@ use std::{
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::PathBuf,
     pin::Pin,
+    time::Duration,
 };
 
 use chartmesh_identity::{from_canonical, to_canonical};
@@ -16,6 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
@@ -26,6 +29,10 @@ use crate::{
 
 /// Longest message, in bytes: the largest resource that is ever imported, and its envelope.
 const MAX_MESSAGE: usize = MAX_IMPORT + (1 << 20);
+/// How often a node that is working on an answer says so.
+const WORKING: Duration = Duration::from_secs(2);
+/// A node that says nothing for so long hangs.
+const SILENCE: Duration = Duration::from_secs(20);
 /// Longest path that a Unix socket address takes, with room to spare.
 const MAX_PATH: usize = 100;
 
@@ -95,8 +102,19 @@ impl Drop for SocketFile {
 
 async fn converse(node: Node, mut stream: UnixStream) {
     while let Ok(request) = receive::<Request>(&mut stream).await {
-        let answer = pack(node.ask(request).await, MAX_MESSAGE);
-        if send_bytes(&mut stream, &answer).await.is_err() {
+        let mut asked = Box::pin(node.ask(request));
+        let mut working = interval(WORKING);
+        working.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut there = true;
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut asked => break answer,
+                // What was begun is brought to its end, even if whoever asked has gone.
+                _ = working.tick(), if there => there = stream.write_all(&[0; 4]).await.is_ok(),
+            }
+        };
+        if !there || send_bytes(&mut stream, &pack(answer, MAX_MESSAGE)).await.is_err() {
             return;
         }
     }
@@ -123,10 +141,24 @@ async fn send_bytes(stream: &mut UnixStream, bytes: &[u8]) -> io::Result<()> {
     stream.flush().await
 }
 
-pub(crate) async fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
+/// The answer to what was asked.
+pub(crate) async fn answered(stream: &mut UnixStream) -> io::Result<Result<Response, ApiError>> {
+    loop {
+        let mut length = [0; 4];
+        timeout(SILENCE, stream.read_exact(&mut length)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        if length != [0; 4] {
+            return message(stream, u32::from_be_bytes(length)).await;
+        }
+    }
+}
+
+async fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await?;
-    let length = u32::from_be_bytes(length);
+    message(stream, u32::from_be_bytes(length)).await
+}
+
+async fn message<T: DeserializeOwned>(stream: &mut UnixStream, length: u32) -> io::Result<T> {
     if length as usize > MAX_MESSAGE {
         return Err(io::ErrorKind::InvalidData.into());
     }

@@ -76,6 +76,8 @@ pub(crate) struct Core {
 }
 
 const CONTACT: &[u8] = b"contact";
+/// What to do about a disk that could not be written to.
+const MEND: &str = "make room on the disk or mend it, then start the program again";
 
 impl Core {
     /// Reads everything that the vault holds.
@@ -191,8 +193,7 @@ impl Core {
     /// Says no once memory and disk may differ.
     pub(crate) fn check(&self) -> Result<(), ApiError> {
         if self.broken {
-            return Err(ApiError::failed("this node could not write to its disk and has stopped changing anything")
-                .advise("make room on the disk or mend it, then start the program again"));
+            return Err(ApiError::failed("this node could not write to its disk and has stopped changing anything").advise(MEND));
         }
         Ok(())
     }
@@ -224,13 +225,7 @@ impl Core {
     pub(crate) fn break_off(&mut self, error: impl std::fmt::Display) -> ApiError {
         self.broken = true;
         self.sessions.drop_all();
-        ApiError::failed(format_args!("could not write to the vault: {error}"))
-    }
-
-    /// Every document that an entry names.
-    pub(crate) fn named_documents(&self) -> BTreeSet<BlobHash> {
-        let lanes = self.replica.ledgers.values().flat_map(|ledger| ledger.lanes().map(|lane| ledger.lane(lane)));
-        lanes.flat_map(|lane| lane.publishes.values()).flat_map(|publish| &publish.documents).map(|blob| blob.hash).collect()
+        ApiError::failed(format_args!("could not write to the vault: {error}")).advise(MEND)
     }
 
     /// A ledger that is held.

@@ -144,17 +144,15 @@ impl Node {
         let mut done = Vec::new();
         for due in work {
             let places: Vec<(EntryHash, BlobHash)> = due.documents.iter().map(|(publish, manifest)| (*publish, manifest.blob)).collect();
-            // Until it has proved itself; then it is taken off again.
-            self.with(|core| core.bad.extend(&places));
-            let Some(looked) = self.look_into(&id, &due).await else { continue };
-            let Some(compartment) = looked.manifests.first().map(|manifest| manifest.compartment) else { continue };
+            let looked = self.look_into(&id, &due).await;
+            let Some((compartment, looked)) = looked.and_then(|looked| Some((looked.manifests.first()?.compartment, looked))) else {
+                self.with(|core| core.bad.extend(&places));
+                continue;
+            };
             self.with(|core| core.ensure_catalogs(&id, [compartment]))?;
             let Some(place) = self.with(|core| core.place(&id, &compartment))? else { continue };
             let stale = self.with(|core| {
-                for at in &places {
-                    core.bad.remove(at);
-                    core.checked.insert(*at);
-                }
+                core.checked.extend(&places);
                 core.open(&id)
                     .is_ok_and(|(ledger, view)| places.iter().any(|(publish, blob)| view.document(ledger, publish, blob).is_some_and(|one| one.stale)))
             });
@@ -610,6 +608,11 @@ fn relabel(old: &Manifest, derived: &BTreeMap<[u8; 32], ResourceFacts>) -> Optio
         // What was known of it where it came from, and cannot be seen in the document alone.
         facts_now.id.clone_from(&facts.id);
         facts_now.source.clone_from(&facts.source);
+        if facts_now.names_locally() {
+            facts_now.encounter.clone_from(&facts.encounter);
+            facts_now.subject.clone_from(&facts.subject);
+            facts_now.authors.clone_from(&facts.authors);
+        }
         facts_now.labels = unite_labels(&facts.labels, &found.labels);
         facts_now.sensitivities.extend(facts.sensitivities.iter().copied());
         if facts_now.sensitivities.len() > 1 {

@@ -80,6 +80,7 @@ impl Node {
             left |= self.fetch_into(net, &self.0.blobs, sources, fresh).await?;
         }
         if !held.is_empty() {
+            self.0.blobs.sync().await.map_err(ApiError::failed)?;
             let directory = self.0.home.path().join("proof");
             let _ = std::fs::remove_dir_all(&directory);
             let scratch = Blobs::open(&directory).await.map_err(ApiError::failed)?;

@@ -65,6 +65,10 @@ impl Node {
     /// Grants a peer access and hands over what that takes.
     pub(crate) async fn consent_grant(&self, peer: &str, input: &TermsInput) -> Result<GrantInfo, ApiError> {
         let terms = crate::terms::parse(input, crate::time::now())?;
+        self.with(|core| {
+            core.own_ledger()?;
+            core.peers.find(peer)?.check_asked(input)
+        })?;
         self.grant(peer, terms).await
     }
 

@@ -58,7 +58,13 @@ impl Home {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Config::default()),
             Err(error) => return Err(ApiError::failed(format_args!("cannot read {}: {error}", path.display()))),
         };
-        serde_json::from_slice(&bytes).map_err(|error| {
+        // serde takes a list for a struct too, field by field.
+        let parsed = if bytes.trim_ascii_start().starts_with(b"[") {
+            Err("it is a list".to_owned())
+        } else {
+            serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+        };
+        parsed.map_err(|error| {
             ApiError::failed(format_args!("{} is not a valid configuration: {error}", path.display()))
                 .advise("settings are relay, dns, publish and mdns; schemas/config.schema.json describes them")
         })
@@ -76,7 +82,9 @@ mod tests {
         assert_eq!(home.config().unwrap(), Config::default());
         std::fs::write(dir.path().join("config.json"), r#"{"relay":"https://relay.example","mdns":true}"#).unwrap();
         assert!(home.config().unwrap().mdns);
-        std::fs::write(dir.path().join("config.json"), r#"{"rellay":1}"#).unwrap();
-        assert!(home.config().unwrap_err().what.contains("rellay"));
+        for (text, why) in [(r#"{"rellay":1}"#, "rellay"), (r#"["https://relay.example"]"#, "list"), (" []", "list")] {
+            std::fs::write(dir.path().join("config.json"), text).unwrap();
+            assert!(home.config().unwrap_err().what.contains(why), "{text}");
+        }
     }
 }

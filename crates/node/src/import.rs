@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     api::{ApiError, ImportInfo, ImportPath, RefusedInfo},
+    consents::id_of,
     core::{Core, with_article},
     node::Node,
     parts,
@@ -36,19 +37,20 @@ impl Node {
             }
             core.find_patient(patient)
         })?;
-        let (files, read) = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
-            let files = collect(&paths)?;
+        let (files, skipped, read) = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
+            let Found { files, skipped } = collect(&paths)?;
             let count = files.len() as u64;
-            Ok((count, read(files)?))
+            Ok((count, skipped, read(files)?))
         })
         .await
         .map_err(|_| ApiError::failed("reading was cut short"))??;
         let _one_at_a_time = self.0.changes.lock().await;
-        self.publish_import(id, files, read).await
+        let info = ImportInfo { files, skipped, resources: read.resources as u64, ..ImportInfo::default() };
+        self.publish_import(id, info, read).await
     }
 
-    async fn publish_import(&self, id: LedgerId, files: u64, read: Import) -> Result<ImportInfo, ApiError> {
-        let mut info = ImportInfo { files, resources: read.resources as u64, ..ImportInfo::default() };
+    async fn publish_import(&self, id: LedgerId, mut info: ImportInfo, read: Import) -> Result<ImportInfo, ApiError> {
+        info.mixed = self.with(|core| core.is_mixed(&id, &read.drafts))?;
         info.refused = read
             .refused
             .into_iter()
@@ -134,6 +136,17 @@ fn seal_later(place: Place, mut draft: Draft) -> Box<dyn Iterator<Item = Outgoin
 }
 
 impl Core {
+    /// Whether records are of several patients, or of another than those that are here already.
+    fn is_mixed(&self, id: &LedgerId, drafts: &[Draft]) -> Result<bool, ApiError> {
+        let facts = || drafts.iter().flat_map(|draft| &draft.resources).map(|resource| &resource.facts);
+        let own = facts().filter(|facts| facts.resource_type == "Patient").map(|facts| facts.id.as_str());
+        let named = facts().filter_map(|facts| facts.subject.as_deref()).filter(|subject| subject.contains("Patient/")).map(id_of);
+        let imported: BTreeSet<&str> = own.chain(named).collect();
+        let known = self.patients(id)?;
+        let other = !imported.is_empty() && !known.is_empty() && !imported.iter().any(|imported| known.contains(*imported));
+        Ok(other || imported.len() > 1)
+    }
+
     /// Leaves out what is published already in the same compartment, byte for byte. How many different resources that were.
     fn sift(&self, id: &LedgerId, drafts: Vec<Draft>) -> Result<(Vec<Draft>, u64), ApiError> {
         let owner = self.is_owner(id);
@@ -211,23 +224,40 @@ impl Core {
     }
 }
 
-/// Files to read, in the order of their names. Directories are walked for `.json` and `.ndjson`.
-fn collect(paths: &[ImportPath]) -> Result<Vec<ImportPath>, ApiError> {
-    let mut files = Vec::new();
+/// What there is to import.
+#[derive(Default)]
+struct Found {
+    /// Files to read, in the order of their names.
+    files: Vec<ImportPath>,
+    /// How many files and links were passed over.
+    skipped: u64,
+}
+
+/// Walks directories for `.json` and `.ndjson`. Links in them are followed to files, not to directories: they may lead in circles.
+fn collect(paths: &[ImportPath]) -> Result<Found, ApiError> {
+    let mut found = Found::default();
     for path in paths {
-        walk(path.clone(), 0, &mut files)?;
+        walk(path.clone(), 0, &mut found)?;
     }
-    if files.is_empty() {
+    if found.files.is_empty() {
         let called: Vec<String> = paths.iter().map(|path| path.called.display().to_string()).collect();
         return Err(ApiError::failed(format_args!("there is no .json or .ndjson file to import in {}", called.join(", ")))
             .advise("a file of another name is read if it is named itself"));
     }
-    Ok(files)
+    Ok(found)
 }
 
-fn walk(at: ImportPath, depth: usize, files: &mut Vec<ImportPath>) -> Result<(), ApiError> {
+fn walk(at: ImportPath, depth: usize, found: &mut Found) -> Result<(), ApiError> {
     let wrong = |error: std::io::Error| unreadable(&at, &error);
-    let kind = std::fs::metadata(&at.path).map_err(wrong)?;
+    let is_link = depth > 0 && std::fs::symlink_metadata(&at.path).map_err(wrong)?.is_symlink();
+    let kind = match std::fs::metadata(&at.path) {
+        Ok(kind) if !(is_link && kind.is_dir()) => kind,
+        Err(error) if !is_link => return Err(wrong(error)),
+        _ => {
+            found.skipped += 1;
+            return Ok(());
+        }
+    };
     if kind.is_dir() {
         if depth == MAX_NESTING {
             return Err(ApiError::failed(format_args!("{}: nested too deeply", at.called.display())));
@@ -235,14 +265,19 @@ fn walk(at: ImportPath, depth: usize, files: &mut Vec<ImportPath>) -> Result<(),
         let mut inside =
             std::fs::read_dir(&at.path).map_err(wrong)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         inside.sort();
-        return inside.iter().try_for_each(|name| walk(ImportPath { path: at.path.join(name), called: at.called.join(name) }, depth + 1, files));
+        return inside.iter().try_for_each(|name| walk(ImportPath { path: at.path.join(name), called: at.called.join(name) }, depth + 1, found));
     }
-    let fhir = at.path.extension().is_some_and(|extension| extension == "json" || extension == "ndjson" || extension == "jsonl");
     // What was named itself is read whatever it is called.
-    if depth == 0 || (fhir && kind.is_file()) {
-        files.push(at);
+    if depth == 0 || (has_extension(&at.path, &["json", "ndjson", "jsonl"]) && kind.is_file()) {
+        found.files.push(at);
+    } else {
+        found.skipped += 1;
     }
     Ok(())
+}
+
+fn has_extension(path: &Path, names: &[&str]) -> bool {
+    path.extension().and_then(|extension| extension.to_str()).is_some_and(|extension| names.iter().any(|name| extension.eq_ignore_ascii_case(name)))
 }
 
 fn unreadable(at: &ImportPath, error: &std::io::Error) -> ApiError {
@@ -271,7 +306,7 @@ fn read(files: Vec<ImportPath>) -> Result<Import, ApiError> {
     let inputs = files.into_iter().map_while(|at| match read_file(&at.path) {
         Ok(bytes) => {
             let name = at.called.to_string_lossy().into_owned();
-            let lines = at.path.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl");
+            let lines = has_extension(&at.path, &["ndjson", "jsonl"]);
             Some(if lines { Input::lines(name, bytes) } else { Input::new(name, bytes) })
         }
         Err(error) => {

@@ -101,10 +101,10 @@ impl Node {
         let blobs = Blobs::open(&home.blobs()).await.map_err(damaged)?;
         let here: BTreeSet<BlobHash> = blobs.list().await.map_err(damaged)?.into_iter().collect();
         core.forget(|blob| !here.contains(blob))?;
-        // What a change that was cut off had stored before anything named it; unless it is the entries that are missing.
+        // What was stored and not acknowledged when the node last ended may not be whole on disk; unless it is the entries that are missing.
         if core.vault.get(Table::Settings, KEEP).map_err(ApiError::failed)?.is_none() {
-            let named = core.named_documents();
-            let left: Vec<BlobHash> = here.into_iter().filter(|blob| !named.contains(blob)).collect();
+            let acknowledged: BTreeSet<BlobHash> = core.delivered.iter().map(|(_, blob)| *blob).collect();
+            let left: Vec<BlobHash> = here.difference(&acknowledged).copied().collect();
             blobs.delete(&left).await.map_err(ApiError::failed)?;
         }
         let signals = core.sessions.signals.clone();
@@ -140,8 +140,8 @@ impl Node {
             Request::PeerRemove { alias } => self.peer_remove(&alias).map(Response::Peer),
             Request::Import { paths, patient } => self.import(paths, patient.as_deref()).await.map(Response::Imported),
             Request::RecordsList { patient, resource_type } => self.records_list(patient.as_deref(), resource_type.as_deref()).await.map(Response::Records),
-            Request::RecordsShow { reference, patient, document, purpose } => {
-                self.records_show(&reference, patient.as_deref(), document.as_deref(), purpose.as_deref()).await.map(Response::Shown)
+            Request::RecordsShow { reference, patient, document, purpose, quarantined } => {
+                self.records_show(&reference, patient.as_deref(), document.as_deref(), purpose.as_deref(), quarantined).await.map(Response::Shown)
             }
             Request::RecordsExport { directory, patient, purpose } => {
                 self.records_export(&directory, patient.as_deref(), purpose.as_deref()).await.map(Response::Exported)

@@ -306,10 +306,10 @@ mod tests {
             ("beyond", "quarantined"),
             ("longer", "quarantined"),
         ] {
-            let shown = node.records_show(&format!("Binary/{id}"), None, None, None).await;
+            let shown = node.records_show(&format!("Binary/{id}"), None, None, None, false).await;
             assert!(shown.as_ref().is_err_and(|error| error.to_string().contains(why)), "{id}: {shown:?}");
         }
-        assert_eq!(node.records_show("Binary/good", None, None, None).await.expect("readable").resource, resource("good"));
+        assert_eq!(node.records_show("Binary/good", None, None, None, false).await.expect("readable").resource, resource("good"));
         node.stop().await.expect("stopped");
     }
 

@@ -8,7 +8,7 @@ use chartmesh_vault::{Batch, Table, Vault};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{ApiError, PeerInfo},
+    api::{ApiError, PeerInfo, TermsInput},
     core::with_article,
     net::Route,
 };
@@ -52,6 +52,15 @@ impl Peer {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.card.profile.name
+    }
+
+    /// Whoever keeps records sealed is not given everything to read because an option was left out.
+    pub(crate) fn check_asked(&self, asked: &TermsInput) -> Result<(), ApiError> {
+        if self.card.profile.kind == Kind::Custodian && !asked.custodian && !asked.write && asked.read.is_empty() {
+            return Err(ApiError::usage(format_args!("{} is a custodian", self.name()))
+                .advise("--custodian lets it keep sealed copies; to let it read as well, say what with --read"));
+        }
+        Ok(())
     }
 
     /// Whether it may be granted such terms at all.

@@ -12,7 +12,7 @@ use chartmesh_records::{Coding, Compartment, ResourceFacts, ResourceKey, Typed, 
 use chartmesh_sealing::{Expected, FileKey, Identity, Key, OpenedDocument, open_document};
 
 use crate::{
-    api::{ApiError, ExportInfo, RecordInfo, ShownInfo, VersionInfo},
+    api::{ApiError, ExportInfo, RecordInfo, RefusedInfo, ShownInfo, VersionInfo},
     core::Core,
     manifest::Manifest,
     node::Node,
@@ -342,6 +342,7 @@ impl Node {
         patient: Option<&str>,
         document: Option<&str>,
         purpose: Option<&str>,
+        quarantined: bool,
     ) -> Result<ShownInfo, ApiError> {
         let document = document.map(str::to_lowercase);
         let (resource_type, resource_id) = reference
@@ -385,11 +386,18 @@ impl Node {
             };
             match held.state {
                 State::Readable => {}
+                State::Quarantined if quarantined && core.is_owner(&id) => {}
                 State::Locked => {
                     return Err(ApiError::failed(format_args!("{reference} is known here, but it has not arrived in full")).advise("run `chartmesh sync`"));
                 }
                 State::Quarantined => {
-                    return Err(ApiError::refused(format_args!("{reference} is quarantined: it was published without the patient's authority")));
+                    let why = "it was published without the patient's authority, or reached the patient's device after the right to write had ended";
+                    let error = ApiError::refused(format_args!("{reference} is quarantined: {why}"));
+                    return Err(if core.is_owner(&id) {
+                        error.advise("--quarantined shows it all the same; what belongs in the chart can be saved to a file and imported")
+                    } else {
+                        error.advise("the patient can look at it and take it in")
+                    });
                 }
             }
             let others = found.filter(|(_, other)| document.is_none() && other.state == State::Readable);
@@ -419,8 +427,8 @@ impl Node {
                 readable.filter_map(|held| Some((*held.places.first()?, Attachment::of(&held)))).collect();
             Ok::<_, ApiError>((id, wanted))
         })?;
-        prepare(directory)?;
-        self.with(|core| {
+        let made = prepare(directory)?;
+        let receipt = self.with(|core| {
             let (ledger, view) = core.open(&id)?;
             let facts: Vec<ResourceFacts> = view
                 .documents(ledger)
@@ -430,23 +438,53 @@ impl Node {
                 .collect();
             let what = facts.iter().map(|facts| format!("{}/{}", facts.resource_type, facts.id)).collect::<BTreeSet<_>>().into_iter().collect();
             core.receipt(&id, what, &facts.iter().collect::<Vec<_>>(), purpose)
-        })?;
-        let mut info = ExportInfo { directory: directory.to_owned(), files: 0, resources: 0 };
+        });
+        if let Err(error) = receipt {
+            if made {
+                let _ = std::fs::remove_dir(directory);
+            }
+            return Err(error);
+        }
+        let mut info = ExportInfo { directory: directory.to_owned(), files: 0, resources: 0, damaged: Vec::new() };
+        let mut written = BTreeSet::new();
         for ((publish, blob), attachment) in documents {
-            let name = |compartment: &str| directory.join(format!("{}-{}.json", compartment.replace('/', "-"), blob.short()));
-            if let Some(Attachment { parts, compartment, facts }) = attachment {
-                let joined = self.join(&id, &parts, &facts).await?;
-                let (before, after) = bundle_around(&compartment, &facts);
-                info.resources += 1;
-                write_new(&name(&joined.compartment), &[&before, &joined.bytes, &after])?;
-            } else {
-                let opened = self.open_document(&id, &publish, &blob).await?;
-                info.resources += read_bundle(&opened.content).map_err(ApiError::failed)?.len() as u64;
-                write_new(&name(&opened.header.compartment), &[&opened.content])?;
+            match self.export_document(&id, directory, &publish, &blob, attachment).await {
+                Ok(resources) => written.extend(resources),
+                Err(ExportError::Document(error)) => {
+                    info.damaged.push(RefusedInfo { position: format!("document {}", blob.short()), reason: error.what });
+                    continue;
+                }
+                Err(ExportError::Directory(error)) => return Err(error),
             }
             info.files += 1;
         }
+        info.resources = written.len() as u64;
         Ok(info)
+    }
+
+    /// Writes one document as a Bundle; the hashes of the resources that it holds.
+    async fn export_document(
+        &self,
+        id: &LedgerId,
+        directory: &Path,
+        publish: &EntryHash,
+        blob: &BlobHash,
+        attachment: Option<Attachment>,
+    ) -> Result<Vec<[u8; 32]>, ExportError> {
+        let write = |compartment: &str, pieces: &[&[u8]]| {
+            let name = format!("{}-{}.json", compartment.replace('/', "-"), blob.short());
+            write_new(&directory.join(name), pieces).map_err(ExportError::Directory)
+        };
+        if let Some(Attachment { parts, compartment, facts }) = attachment {
+            let joined = self.join(id, &parts, &facts).await.map_err(ExportError::Document)?;
+            let (before, after) = bundle_around(&compartment, &facts);
+            write(&joined.compartment, &[&before, &joined.bytes, &after])?;
+            return Ok(vec![facts.hash]);
+        }
+        let opened = self.open_document(id, publish, blob).await.map_err(ExportError::Document)?;
+        let resources = read_bundle(&opened.content).map_err(|error| ExportError::Document(ApiError::failed(error)))?;
+        write(&opened.header.compartment, &[&opened.content])?;
+        Ok(resources.iter().map(|resource| *blake3::hash(resource).as_bytes()).collect())
     }
 
     /// A sealed document as stored.
@@ -554,16 +592,25 @@ impl Opener {
     }
 }
 
-/// Makes a directory that only its owner reads; one that is there already must be empty.
-fn prepare(directory: &Path) -> Result<(), ApiError> {
+/// Why a document was not exported.
+enum ExportError {
+    /// It cannot be read.
+    Document(ApiError),
+    /// It cannot be written, and so none can.
+    Directory(ApiError),
+}
+
+/// Makes a directory that only its owner reads, or takes one that is there and empty. Whether it was made.
+fn prepare(directory: &Path) -> Result<bool, ApiError> {
     use std::os::unix::fs::DirBuilderExt;
 
     let wrong = |error: std::io::Error| ApiError::failed(format_args!("{}: {error}", directory.display()));
+    let made = !directory.exists();
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
     if std::fs::read_dir(directory).map_err(wrong)?.next().is_some() {
         return Err(ApiError::failed(format_args!("{} is not empty", directory.display())).advise("name a new directory"));
     }
-    Ok(())
+    Ok(made)
 }
 
 fn write_new(path: &Path, pieces: &[&[u8]]) -> Result<(), ApiError> {

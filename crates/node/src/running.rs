@@ -152,7 +152,7 @@ async fn until(mut stopped: watch::Receiver<bool>, task: impl Future<Output = ()
 async fn accept(node: Node, net: Arc<Net>, mut incoming: mpsc::Receiver<Link>) {
     while let Some(link) = incoming.recv().await {
         let remote = link.remote();
-        if node.with(|core| core.sessions.answered(&remote).next().is_some()) {
+        if node.with(|core| core.sessions.lost(&remote).next().is_some()) {
             net.forget(&remote);
         }
         node.take_link(link, None);

@@ -114,9 +114,16 @@ impl Sessions {
         self.signals.sessions.notify_waiters();
     }
 
-    /// Sessions that this endpoint has called for. Nobody calls while it has one: whoever does has lost it.
-    pub(crate) fn answered(&self, remote: &EndpointKey) -> impl Iterator<Item = u64> {
-        self.slots.iter().filter(move |(_, slot)| slot.side == Side::Responder && slot.remote() == *remote).map(|(id, _)| *id)
+    /// Sessions that are lost if this endpoint calls: nobody calls while it has one. One that was begun here counts once the peer has shown its card: before, both may have
+    /// called at the same time.
+    pub(crate) fn lost(&self, remote: &EndpointKey) -> impl Iterator<Item = u64> {
+        let theirs = self.slots.iter().filter(move |(_, slot)| slot.remote() == *remote);
+        theirs.filter(|(_, slot)| slot.side == Side::Responder || slot.peer().is_some()).map(|(id, _)| *id)
+    }
+
+    /// A session, or the one that has taken its place.
+    pub(crate) fn current(&self, id: u64, remote: &EndpointKey) -> Option<&Slot> {
+        self.slots.get(&id).or_else(|| self.slots.values().find(|slot| slot.remote() == *remote))
     }
 
     /// Whether a session with this endpoint is up.
@@ -174,7 +181,7 @@ impl Core {
             let _ = outbox.try_send(Out::Close("this node has stopped".to_owned()));
         }
         if side == Side::Responder {
-            let lost: Vec<u64> = self.sessions.answered(&remote).collect();
+            let lost: Vec<u64> = self.sessions.lost(&remote).collect();
             lost.into_iter().for_each(|id| self.hang_up(id, ""));
         }
         let mut session = Session::new(side, remote, nonce, options);

@@ -2,7 +2,7 @@
 
 use chartmesh_identity::{Kind, RecoveryWords};
 use chartmesh_ledger::{Action, Ledger};
-use chartmesh_vault::{Batch, Unlock, Vault, WORK_FACTOR};
+use chartmesh_vault::{Unlock, Vault, WORK_FACTOR};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -24,8 +24,20 @@ pub struct Initialized {
     pub card: CardInfo,
 }
 
+/// The home of a new node, all but finished: if it is left so, there is none.
+pub struct Draft {
+    /// A patient's recovery words, to be written down before [`Draft::finish`].
+    pub words: Option<RecoveryWords>,
+    core: Core,
+}
+
 /// Makes the home of a new node. A patient's gets a ledger too.
 pub fn init(home: &Home, kind: Kind, name: &str, passphrase: Option<&Zeroizing<String>>) -> Result<Initialized, ApiError> {
+    draft(home, kind, name)?.finish(passphrase)
+}
+
+/// Makes all that the home of a new node holds.
+pub fn draft(home: &Home, kind: Kind, name: &str) -> Result<Draft, ApiError> {
     let mut secrets = Secrets::generate(name.trim(), kind);
     check_name(&secrets)?;
     let words = (kind == Kind::Patient).then(RecoveryWords::generate);
@@ -34,8 +46,7 @@ pub fn init(home: &Home, kind: Kind, name: &str, passphrase: Option<&Zeroizing<S
         secrets.patient = Some(genesis.secrets);
         genesis.charter
     });
-    let vault = create_vault(home, &secrets, passphrase)?;
-    let mut core = Core::load(vault)?;
+    let mut core = Core::load(begin_vault(home, &secrets)?)?;
     if let (Some(charter), Some(words)) = (charter, &words) {
         let ledger = Ledger::begin(charter.clone()).map_err(ApiError::failed)?;
         let id = ledger.id();
@@ -46,7 +57,15 @@ pub fn init(home: &Home, kind: Kind, name: &str, passphrase: Option<&Zeroizing<S
         store_keyring(&mut writer, &secrets, words)?;
         writer.commit()?;
     }
-    Ok(Initialized { words, card: core.card_info() })
+    Ok(Draft { words, core })
+}
+
+impl Draft {
+    /// From here on it is a home.
+    pub fn finish(mut self, passphrase: Option<&Zeroizing<String>>) -> Result<Initialized, ApiError> {
+        finish_vault(&mut self.core.vault, passphrase)?;
+        Ok(Initialized { words: self.words, card: self.core.card_info() })
+    }
 }
 
 /// The keyring's first entries: sealed to this device, and to recovery.
@@ -63,20 +82,28 @@ fn store_keyring(writer: &mut Writer<'_>, secrets: &Secrets, words: &RecoveryWor
 pub(crate) fn check_name(secrets: &Secrets) -> Result<(), ApiError> {
     let keys = crate::secrets::Keys::from_secrets(secrets);
     let card = chartmesh_identity::Card { profile: keys.profile(), contact: chartmesh_identity::Contact::default() };
-    card.sign(&keys.signing).map(|_| ()).map_err(|_| ApiError::usage("a name has 1 to 120 characters, none of them a control character"))
+    card.sign(&keys.signing).map(|_| ()).map_err(|_| ApiError::usage("a name has 1 to 120 characters, all of which can be seen"))
 }
 
 /// Makes the vault of a home that has none.
 pub(crate) fn create_vault(home: &Home, secrets: &Secrets, passphrase: Option<&Zeroizing<String>>) -> Result<Vault, ApiError> {
+    let mut vault = begin_vault(home, secrets)?;
+    finish_vault(&mut vault, passphrase)?;
+    Ok(vault)
+}
+
+fn begin_vault(home: &Home, secrets: &Secrets) -> Result<Vault, ApiError> {
     if Vault::exists(home.path()) {
         return Err(ApiError::failed(format_args!("{} is the home of a node already", home.path().display()))
             .advise("name another with --home, or use the one that is there"));
     }
+    Vault::begin(home.path(), secrets.to_vault()).map_err(|error| ApiError::failed(format_args!("{}: {error}", home.path().display())))
+}
+
+fn finish_vault(vault: &mut Vault, passphrase: Option<&Zeroizing<String>>) -> Result<(), ApiError> {
     let unlock = passphrase.map_or(Unlock::None, |passphrase| Unlock::Passphrase(passphrase));
-    let vault = Vault::create(home.path(), secrets.to_vault(), unlock, WORK_FACTOR);
-    let vault = vault.map_err(|error| ApiError::failed(format_args!("{}: {error}", home.path().display())))?;
-    vault.commit(Batch::new()).map_err(ApiError::failed)?;
-    Ok(vault)
+    let finished = vault.finish(unlock, WORK_FACTOR);
+    finished.map_err(|error| ApiError::failed(format_args!("{}: {error}", vault.home().display())))
 }
 
 /// Whether a home asks for a passphrase.

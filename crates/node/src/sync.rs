@@ -175,7 +175,7 @@ impl Node {
         let mut reached = Vec::new();
         self.await_settled(&sessions, deadline).await?;
         for (name, id, remote) in sessions {
-            let reason = self.with(|core| match core.sessions.slot(id) {
+            let reason = self.with(|core| match core.sessions.current(id, &remote) {
                 Some(slot) if slot.settled => None,
                 Some(_) => Some("not done in time".to_owned()),
                 None => core.sessions.ended.get(&remote).filter(|reason| *reason != "done").cloned(),
@@ -206,7 +206,8 @@ impl Node {
     /// Waits until these sessions are settled and stay so after this node has done its duties.
     async fn await_settled(&self, sessions: &[(String, u64, EndpointKey)], deadline: Instant) -> Result<(), ApiError> {
         let settled = |core: &mut Core| {
-            sessions.iter().all(|(_, id, _)| core.sessions.slot(*id).is_none_or(|slot| slot.settled && slot.peer().is_some() && !core.awaits_answer(slot)))
+            let current = |(_, id, remote): &(String, u64, EndpointKey)| core.sessions.current(*id, remote);
+            sessions.iter().filter_map(current).all(|slot| slot.settled && slot.peer().is_some() && !core.awaits_answer(slot))
         };
         loop {
             loop {

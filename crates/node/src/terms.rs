@@ -1,7 +1,7 @@
 //! Terms as they are typed, made into terms of consent.
 
 use chartmesh_consent::{Limits, Selector, Terms, purpose};
-use time::{Date, format_description::well_known::Iso8601};
+use time::{Date, OffsetDateTime, format_description::well_known::Iso8601};
 
 use crate::api::{ApiError, TermsInput};
 
@@ -50,6 +50,9 @@ fn parse_expiry(word: &str, now: i64) -> Result<i64, ApiError> {
             day.next_day().ok_or_else(wrong)?.midnight().assume_utc().unix_timestamp()
         }
     };
+    if OffsetDateTime::from_unix_timestamp(until).is_err() {
+        return Err(wrong());
+    }
     if until <= now {
         return Err(ApiError::usage(format_args!("--expires {word}: that is over already")));
     }
@@ -66,7 +69,7 @@ mod tests {
         let now = 1_700_000_000;
         assert_eq!(parse_expiry("90d", now).unwrap(), now + 90 * DAY);
         assert_eq!(parse_expiry("2023-11-15", now).unwrap(), 1_700_092_800);
-        for word in ["d", "-1d", "0d", "2001-01-01", "soon", "99999999999999999999d"] {
+        for word in ["d", "-1d", "0d", "2001-01-01", "soon", "99999999999d", "99999999999999999999d"] {
             assert_eq!(parse_expiry(word, now).unwrap_err().kind, ErrorKind::Usage, "{word}");
         }
     }

@@ -9,6 +9,7 @@ use chartmesh_fhir::Typed;
 use serde::{Deserialize, Serialize};
 
 use crate::category::is_supporting;
+use crate::group::is_local;
 use crate::{Category, Compartment, Sensitivity};
 
 /// A code and the system that defines it. An absent system is the empty string.
@@ -55,13 +56,14 @@ pub struct ResourceFacts {
     /// Every code of the resource's CodeableConcepts and Codings, without those under `meta`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub codes: Vec<Coding>,
-    /// Literal references to performers, authors, recorders, asserters, requesters and the like.
+    /// References to performers, authors, recorders, asserters, requesters and the like: literal, but `Type/id` where a `urn:uuid:` or
+    /// conditional one could be resolved within the import.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authors: Vec<String>,
-    /// Literal reference to the encounter.
+    /// Reference to the encounter, as those of the authors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encounter: Option<String>,
-    /// Literal reference to the subject.
+    /// Reference to the subject, as those of the authors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// Short human title: no control, bidirectional or zero-width characters, at most 200 characters.
@@ -94,6 +96,11 @@ impl ResourceFacts {
     /// a copy in each document that points to it. A copy has that document's category and sensitivity.
     pub fn is_supporting(&self) -> bool {
         is_supporting(&self.resource_type)
+    }
+
+    /// Whether its encounter, subject or an author is named by a reference that means something only within what it came with.
+    pub fn names_locally(&self) -> bool {
+        self.encounter.iter().chain(&self.subject).chain(&self.authors).any(|literal| is_local(literal))
     }
 
     /// What makes it the same resource as another version of it.

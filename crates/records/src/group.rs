@@ -37,7 +37,11 @@ enum Group {
 
 /// Labels, groups and splits.
 pub(crate) fn drafts(mut items: Vec<Item>) -> Vec<Draft> {
-    let targets = resolved(&items);
+    let (targets, links) = resolved(&items);
+    for (item, links) in items.iter_mut().zip(links) {
+        let facts = &mut item.reading.facts;
+        (facts.encounter, facts.subject, facts.authors) = (links.encounter, links.subject, links.authors);
+    }
     let sets = label(&mut items, &targets);
 
     let mut groups: BTreeMap<(Compartment, Group), Vec<usize>> = BTreeMap::new();
@@ -96,7 +100,19 @@ fn lowest(plans: &[(Compartment, Vec<usize>, Vec<usize>)]) -> BTreeMap<usize, Se
 /// For each resource, what each of its references means.
 type Targets = Vec<Vec<(Role, Vec<usize>)>>;
 
-fn resolved(items: &[Item]) -> Targets {
+/// Whom and what a resource names, by type and id where it was imported along: so that consent can be compared with it.
+struct Named {
+    encounter: Option<String>,
+    subject: Option<String>,
+    authors: Vec<String>,
+}
+
+/// References that mean something only within what they came with.
+pub(crate) fn is_local(reference: &str) -> bool {
+    reference.starts_with("urn:") || reference.contains('?')
+}
+
+fn resolved(items: &[Item]) -> (Targets, Vec<Named>) {
     let names = items.iter().map(|item| Names {
         inputs: &item.inputs,
         resource_type: &item.reading.facts.resource_type,
@@ -110,7 +126,16 @@ fn resolved(items: &[Item]) -> Targets {
         let resolve = |reference: &crate::extract::Reference| (reference.role, index.resolve(&reference.literal, at));
         item.reading.references.iter().map(resolve).filter(|(_, found)| !found.is_empty()).collect()
     };
-    items.iter().enumerate().map(of).collect()
+    let name = |at: usize, literal: &String| match index.resolve(literal, at)[..] {
+        [one] if is_local(literal) => items.get(one).map(|item| format!("{}/{}", item.reading.facts.resource_type, item.reading.facts.id)),
+        _ => None,
+    };
+    let named = |(at, item): (usize, &Item)| {
+        let facts = &item.reading.facts;
+        let name = |literal: &String| name(at, literal).unwrap_or_else(|| literal.clone());
+        Named { encounter: facts.encounter.as_ref().map(name), subject: facts.subject.as_ref().map(name), authors: facts.authors.iter().map(name).collect() }
+    };
+    (items.iter().enumerate().map(of).collect(), items.iter().enumerate().map(named).collect())
 }
 
 /// Spreads sensitivities and writes them into the facts.

@@ -87,6 +87,20 @@ pub enum ImportError {
         /// Where.
         at: usize,
     },
+    /// Nothing in it.
+    #[error("{input} is empty")]
+    Empty {
+        /// Name of the input.
+        input: String,
+    },
+    /// A single resource that cannot be taken.
+    #[error("{input} cannot be read: {reason}")]
+    Refused {
+        /// Name of the input.
+        input: String,
+        /// Why.
+        reason: String,
+    },
     /// Not JSON, or not a Bundle, a resource or lines of them.
     #[error("{input} cannot be read at byte {at}: {reason}")]
     Unreadable {
@@ -226,11 +240,14 @@ impl Reader {
     fn input(&mut self, index: usize, input: &Input) -> Result<(), ImportError> {
         let bytes = input.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&input.bytes);
         let skipped = input.bytes.len() - bytes.len();
+        if bytes.trim_ascii().is_empty() && !input.lines {
+            return Err(ImportError::Empty { input: input.name.clone() });
+        }
         let mut at = At { input: index, name: &input.name, base: input.base.as_deref(), line: None, entry: None };
         let read = if input.lines { self.lines(&mut at, bytes) } else { self.document(&mut at, bytes) };
         read.map_err(|failure| match failure {
             Failure::TooMuch => ImportError::TooMuch { input: input.name.clone() },
-            Failure::Refused(reason) => ImportError::Unreadable { input: input.name.clone(), at: skipped, reason },
+            Failure::Refused(reason) => ImportError::Refused { input: input.name.clone(), reason },
             Failure::Unreadable(Unreadable::Ends(at)) => ImportError::Truncated { input: input.name.clone(), at: at + skipped },
             Failure::Unreadable(Unreadable::Wrong(at, reason)) => {
                 ImportError::Unreadable { input: input.name.clone(), at: at + skipped, reason: reason.to_owned() }

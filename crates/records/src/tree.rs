@@ -76,8 +76,14 @@ impl<'a> Json<'a> {
 /// Why bytes were not read. Says nothing of what they hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TreeError {
-    #[error("it is not JSON: {0}")]
-    Syntax(&'static str),
+    #[error("it is not JSON: it ends early")]
+    Ends,
+    #[error("it is not JSON: syntax error in line {line}, column {column}")]
+    Syntax { line: usize, column: usize },
+    #[error("it is not UTF-8, from its byte {0} on")]
+    Encoding(usize),
+    #[error("a number in line {line}, column {column} is out of range")]
+    Number { line: usize, column: usize },
     #[error("it is nested more than {MAX_DEPTH} deep")]
     Depth,
     #[error("it has more than {MAX_NODES} values")]
@@ -94,12 +100,18 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Json<'_>, TreeError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let read = Node { state: &state, depth: 0, is_data: false }.deserialize(&mut deserializer);
     let read = read.and_then(|json| deserializer.end().map(|()| json));
-    read.map_err(|error| {
-        state.refused.take().unwrap_or(TreeError::Syntax(match error.classify() {
-            serde_json::error::Category::Eof => "it ends early",
-            serde_json::error::Category::Io | serde_json::error::Category::Syntax | serde_json::error::Category::Data => "syntax error",
-        }))
-    })
+    read.map_err(|error| state.refused.take().unwrap_or_else(|| syntax(bytes, &error)))
+}
+
+fn syntax(bytes: &[u8], error: &serde_json::Error) -> TreeError {
+    let (line, column) = (error.line(), error.column());
+    match (std::str::from_utf8(bytes), error.classify()) {
+        (Err(encoding), _) => TreeError::Encoding(encoding.valid_up_to()),
+        (Ok(_), serde_json::error::Category::Eof) => TreeError::Ends,
+        // What serde_json calls it; there is no kind to ask for.
+        (Ok(_), _) if error.to_string().starts_with("number out of range") => TreeError::Number { line, column },
+        (Ok(_), _) => TreeError::Syntax { line, column },
+    }
 }
 
 struct State {
@@ -276,10 +288,12 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_said_to_be_so() {
-        assert_eq!(refusal(r#"{"a":"#), Some(TreeError::Syntax("it ends early")));
+        assert_eq!(refusal(r#"{"a":"#), Some(TreeError::Ends));
         for text in ["{]", "{} {}", "{\"a\":NaN}", "{\"a\":\"\u{1}\"}", "\u{feff}{}"] {
-            assert_eq!(refusal(text), Some(TreeError::Syntax("syntax error")), "{text}");
+            assert!(matches!(refusal(text), Some(TreeError::Syntax { line: 1, .. })), "{text}");
         }
-        assert_eq!(parse(b"{\"a\":\"\xff\"}").err(), Some(TreeError::Syntax("syntax error")));
+        assert_eq!(refusal("{\n \"a\": x}"), Some(TreeError::Syntax { line: 2, column: 7 }));
+        assert_eq!(refusal("{\"a\":1e99999}").map(|error| matches!(error, TreeError::Number { line: 1, .. })), Some(true));
+        assert_eq!(parse(b"{\"a\":\"\xff\"}").err(), Some(TreeError::Encoding(6)));
     }
 }

@@ -177,7 +177,7 @@ fn one_bad_entry_leaves_the_others_alone() {
     assert_eq!(
         refused,
         [
-            ("entry[1]", "it is not JSON: syntax error"),
+            ("entry[1]", "it is not JSON: syntax error in line 1, column 29"),
             ("entry[2]", "the entry has no resource"),
             ("entry[3]", "it has no resourceType"),
             ("entry[4]", "it is nested more than 64 deep"),
@@ -360,4 +360,31 @@ fn a_document_states_its_high_water_mark() {
     assert_eq!(codes, ["R", "MH"]);
     let empty: Value = serde_json::from_slice(&write_bundle(&Compartment::Inbox, &[])).expect("JSON");
     assert_eq!((empty["meta"]["security"][0]["code"].as_str(), empty.get("entry")), (Some("N"), None));
+}
+
+#[test]
+fn what_was_imported_along_is_named_by_type_and_id() {
+    let facts = |resources: &[Value]| {
+        let import = run(bundle(resources));
+        let all: BTreeMap<String, ResourceFacts> =
+            import.drafts.into_iter().flat_map(|draft| draft.resources).map(|one| (one.facts.id.clone(), one.facts)).collect();
+        all
+    };
+    let note = json!({
+        "resourceType": "Observation", "id": "o", "encounter": to("urn:uuid:e"), "subject": to("urn:uuid:p"), "code": {"text": "x"},
+        "performer": [to("Practitioner?identifier=urn:npi|7"), to("Organization/elsewhere")],
+    });
+    let together = facts(&[
+        note.clone(),
+        json!({"resourceType": "Encounter", "id": "e"}),
+        json!({"resourceType": "Patient", "id": "p"}),
+        json!({"resourceType": "Practitioner", "id": "d", "identifier": [{"system": "urn:npi", "value": "7"}]}),
+    ]);
+    let found = &together["o"];
+    assert_eq!((found.encounter.as_deref(), found.subject.as_deref()), (Some("Encounter/e"), Some("Patient/p")));
+    assert_eq!(found.authors, ["Practitioner/d", "Organization/elsewhere"]);
+    assert!(!found.names_locally());
+    let alone = &facts(&[note])["o"];
+    assert_eq!(alone.encounter.as_deref(), Some("urn:uuid:e"));
+    assert!(alone.names_locally());
 }

@@ -6,6 +6,7 @@
 //! once refuses everything that follows: what is in memory may then be ahead of what is on disk.
 
 use std::{
+    fs::{self, File},
     io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -206,11 +207,16 @@ impl Engine {
         }
     }
 
-    /// Closes it for good.
+    /// Closes it for good: whatever follows is refused.
     pub(crate) fn close(&mut self) {
         let db = self.db.take();
-        // A failed store may assert while closing; everything acknowledged is on disk already.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
+        if self.failed {
+            // Closing writes, and after a write that failed sled waits for its end for ever. Everything acknowledged is on disk already.
+            std::mem::forget(db);
+        } else {
+            // It may assert while closing.
+            drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
+        }
     }
 
     #[cfg(test)]
@@ -263,6 +269,7 @@ impl Drop for Engine {
 /// Nobody else opens this store, as the home is locked. But a child process that another thread is just starting, and sled starts some, shares sled's own lock until it runs its
 /// program, even when sled has closed it: that is waited for.
 fn open_db(dir: &Path) -> Result<sled::Db<FANOUT>, VaultError> {
+    guarded("opening", || keep_snapshot(dir))?;
     let config = sled::Config::new().path(dir).cache_capacity_bytes(CACHE).flush_every_ms(None).zstd_compression_level(1);
     let deadline = Instant::now() + LOCK_PATIENCE;
     guarded("opening", || {
@@ -275,12 +282,36 @@ fn open_db(dir: &Path) -> Result<sled::Db<FANOUT>, VaultError> {
     })
 }
 
+/// While it opens, sled removes its old logs and begins a new one last. Cut off in between it leaves a snapshot without a log after it, and the next time it would write that very
+/// snapshot anew and then remove it, taking it for the one before: everything would be lost with the opening after that. With an empty log it does neither.
+fn keep_snapshot(dir: &Path) -> std::io::Result<()> {
+    let metadata = dir.join("metadata");
+    let names = match fs::read_dir(&metadata) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>()?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let newest = |kind: &str| names.iter().filter_map(|name| u64::from_str_radix(name.to_str()?.strip_prefix(kind)?, 16).ok()).max();
+    if let Some(snapshot) = newest("snapshot_")
+        && newest("log_").is_none_or(|log| log <= snapshot)
+    {
+        File::create_new(metadata.join(format!("log_{:016x}", snapshot + 1)))?;
+        File::open(&metadata)?.sync_all()?;
+    }
+    Ok(())
+}
+
 fn guarded<T>(doing: &'static str, action: impl FnOnce() -> std::io::Result<T>) -> Result<T, VaultError> {
     match catch_unwind(AssertUnwindSafe(action)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(VaultError::Store { doing, reason: error.to_string() }),
+        Ok(Err(error)) => Err(VaultError::Store { doing, reason: reason(&error.to_string()).into() }),
         Err(_) => Err(VaultError::Store { doing, reason: "its files are damaged or it met a fault of its own".into() }),
     }
+}
+
+/// What the system said, without the places in its source that sled puts before it.
+fn reason(annotated: &str) -> &str {
+    annotated.rsplit(" -> ").next().unwrap_or(annotated)
 }
 
 /// The row of a key.

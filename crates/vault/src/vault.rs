@@ -56,6 +56,16 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Exists`] or [`VaultError::Incomplete`] if there is one or half of one already; [`VaultError::InUse`]; and those of the disk.
     pub fn create(home: &Path, secrets: Secrets, unlock: Unlock<'_>, work_factor: u8) -> Result<Self, VaultError> {
+        let mut vault = Self::begin(home, secrets)?;
+        vault.finish(unlock, work_factor)?;
+        Ok(vault)
+    }
+
+    /// The first half of [`Self::create`]: a vault to be filled, of which nothing counts before [`Self::finish`]. If that does not come, the next one begins anew.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn begin(home: &Path, secrets: Secrets) -> Result<Self, VaultError> {
         home::private_dir(home)?;
         let lock = home::Lock::take(home)?;
         let paths = Paths::of(home);
@@ -71,12 +81,27 @@ impl Vault {
 
         home::remove_dir(&paths.new_store)?;
         home::private_dir(&paths.new_store)?;
-        drop(begin(&paths.new_store, &paths.note, &cipher, Tally::default())?);
+        let (engine, tally) = begin(&paths.new_store, &paths.note, &cipher, Tally::default())?;
+        let store = Mutex::new(Store { engine, tally, note: Note::open(&paths.note)?, changed: true });
+        Ok(Self { home: home.to_path_buf(), cipher, vault_key, secrets, store, _lock: lock })
+    }
+
+    /// The second half of [`Self::create`]: from here on there is a vault in its home, with everything that was written to it.
+    ///
+    /// # Errors
+    /// [`VaultError::Exists`] if it was finished before; and those of the disk.
+    pub fn finish(&mut self, unlock: Unlock<'_>, work_factor: u8) -> Result<(), VaultError> {
+        let paths = Paths::of(&self.home);
+        if paths.keys.exists() {
+            return Err(VaultError::Exists(self.home.clone()));
+        }
+        let store = self.store.get_mut().unwrap_or_else(PoisonError::into_inner);
+        store.engine.close();
         home::sync_all(&paths.new_store)?;
-        keyfile::write(&paths.keys, &vault_key, &secrets, unlock, work_factor)?;
+        keyfile::write(&paths.keys, &self.vault_key, &self.secrets, unlock, work_factor)?;
         home::rename(&paths.new_store, &paths.store)?;
-        let keys = keyfile::Keys { vault_key, secrets };
-        Self::open_store(home, &paths, keys, lock)
+        store.engine = Engine::open(&paths.store)?;
+        Ok(())
     }
 
     /// Opens the store that is there. The caller has its lock and its keys.

@@ -34,7 +34,10 @@ impl Import {
         let info: ImportInfo = context.ask(Request::Import { paths, patient: self.patient.clone() }).await?;
         context.output.answer(&info, render)?;
         let nothing = info.published + info.unchanged == 0;
-        Ok(if nothing && !info.refused.is_empty() { Outcome::Wrong } else { Outcome::Done })
+        if nothing && !info.refused.is_empty() {
+            return Err(ApiError::failed("nothing was imported").advise("the answer says of each part why").into());
+        }
+        Ok(Outcome::Done)
     }
 }
 
@@ -54,6 +57,13 @@ fn render(info: &ImportInfo) -> String {
         }
         text.push('\n');
         text.push_str(&table.render());
+    }
+    if info.skipped > 0 {
+        let (one, many) = ("other file or link was passed over", "other files and links were passed over");
+        text.push_str(&format!("\n{}: only .json and .ndjson files are read from a directory.\n", count(info.skipped, one, many)));
+    }
+    if info.mixed {
+        text.push_str("\nTake a look: these records name several patients, or another one than the records here did before. Are they meant for this chart?\n");
     }
     if info.marked > 0 {
         text.push_str(&format!(
@@ -93,6 +103,8 @@ mod tests {
             compartments: BTreeMap::from([("general/results".into(), 40), ("mental-health/notes".into(), 17)]),
             marked: 1,
             refused: vec![RefusedInfo { position: "b.json, entry 3".into(), reason: "duplicate key".into() }],
+            skipped: 3,
+            mixed: true,
         };
         insta::assert_snapshot!(render(&info), @r"
         Read 412 resources from 2 files: 400 published in 57 sealed documents, 10 already held.
@@ -100,6 +112,10 @@ mod tests {
         COMPARTMENT          DOCUMENTS
         general/results             40
         mental-health/notes         17
+
+        3 other files and links were passed over: only .json and .ndjson files are read from a directory.
+
+        Take a look: these records name several patients, or another one than the records here did before. Are they meant for this chart?
 
         1 resource is kept as sent and marked: not all of what it says is understood here.
 

@@ -83,17 +83,18 @@ impl Init {
         let passphrase = context.new_passphrase(self.no_passphrase)?;
         // Made first: words that could not be written would be lost.
         let file = self.recovery_file.as_deref().map(|path| Ok::<_, ApiError>((files::create_secret(path)?, files::full(path)?))).transpose()?;
-        let made = match setup::init(&home, self.kind.into(), &self.name, passphrase.as_ref()) {
-            Ok(made) => made,
-            Err(error) => {
-                if let Some((_, path)) = file {
-                    // It is still empty; if it stays, no harm is done.
-                    let _ = fs::remove_file(path);
-                }
-                return Err(error.into());
+        let path = file.as_ref().map(|(_, path)| path.clone());
+        let made = setup::draft(&home, self.kind.into(), &self.name).and_then(|draft| {
+            // Before there is a home: one whose words nobody has must not be.
+            let kept = keep(file, draft.words.as_ref());
+            Ok((draft.finish(passphrase.as_ref())?, kept))
+        });
+        let (made, (written, words)) = made.inspect_err(|_| {
+            if let Some(path) = &path {
+                // It is empty, or its words are good for nothing; if it stays, no harm is done.
+                let _ = fs::remove_file(path);
             }
-        };
-        let (written, words) = keep(file, made.words.as_ref());
+        })?;
         let info = InitInfo { card: &made.card, recovery_file: written.as_deref(), recovery_words: words.as_deref().map(String::as_str) };
         context.output.answer(&info, render)?;
         Ok(Outcome::Done)

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use chartmesh_identity::LedgerId;
-use chartmesh_node::api::{ExportInfo, RecordInfo, Request, ShownInfo, VersionInfo};
+use chartmesh_node::api::{ApiError, ExportInfo, RecordInfo, Request, ShownInfo, VersionInfo};
 use clap::Subcommand;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     failure::{Failure, Outcome},
     files::{self, Readers},
     plain::{count, minute, plain, short},
-    table::{Column, Table},
+    table::{Column, Table, wrap},
 };
 
 /// So many versions of a record are named.
@@ -43,6 +43,9 @@ pub(crate) enum Records {
         /// What for (HL7 v3-ActReason code); the patient sees it [default: the first that the consent names]
         #[arg(long, value_name = "CODE")]
         purpose: Option<String>,
+        /// Show it even if it was set aside, published without your authority; for patients
+        #[arg(long)]
+        quarantined: bool,
     },
     /// Write everything readable into a directory, as FHIR Bundles
     Export {
@@ -72,9 +75,15 @@ impl Records {
                 let records: Vec<RecordInfo> = context.ask(Request::RecordsList { patient: patient.clone(), resource_type: resource_type.clone() }).await?;
                 context.output.answer(&records, |records| list(records))?;
             }
-            Self::Show { reference, patient, document, purpose } => {
+            Self::Show { reference, patient, document, purpose, quarantined } => {
                 let (reference, document) = (reference.clone(), document.clone());
-                let request = Request::RecordsShow { reference: reference.clone(), patient: patient.clone(), document, purpose: purpose.clone() };
+                let request = Request::RecordsShow {
+                    reference: reference.clone(),
+                    patient: patient.clone(),
+                    document,
+                    purpose: purpose.clone(),
+                    quarantined: *quarantined,
+                };
                 let shown: ShownInfo = context.ask(request).await?;
                 context.output.resource(&shown.resource)?;
                 if !shown.others.is_empty() {
@@ -85,6 +94,11 @@ impl Records {
                 let request = Request::RecordsExport { directory: files::full(directory)?, patient: patient.clone(), purpose: purpose.clone() };
                 let info: ExportInfo = context.ask(request).await?;
                 context.output.answer(&info, exported)?;
+                if !info.damaged.is_empty() {
+                    return Err(ApiError::failed("not everything could be read")
+                        .advise("the answer says what, and why; `chartmesh sync` fetches what is missing")
+                        .into());
+                }
             }
             Self::Sealed { document, out } => {
                 let bytes: Vec<u8> = context.ask(Request::RecordsSealed { document: document.clone() }).await?;
@@ -109,7 +123,14 @@ fn others(reference: &str, others: &[VersionInfo]) -> String {
 }
 
 fn exported(info: &ExportInfo) -> String {
-    format!("wrote {} in {} to {}\n", count(info.resources, "record", "records"), count(info.files, "file", "files"), info.directory.display())
+    let mut text = format!("wrote {} in {} to {}\n", count(info.resources, "record", "records"), count(info.files, "file", "files"), info.directory.display());
+    if !info.damaged.is_empty() {
+        text.push_str("\nNot written:\n");
+        for damaged in &info.damaged {
+            text.push_str(&wrap(&format!("{}: {}", plain(&damaged.position), plain(&damaged.reason)), "  - ", "    "));
+        }
+    }
+    text
 }
 
 fn list(records: &[RecordInfo]) -> String {
@@ -123,7 +144,7 @@ fn list(records: &[RecordInfo]) -> String {
     let several = patients.len() > 1;
     let parts = patients.iter().map(|(patient, records)| {
         let heading = match records.first().and_then(|record| record.patient_name.as_deref()) {
-            _ if !several => String::new(),
+            None if !several => String::new(),
             Some(name) => format!("{} ({})\n", plain(name), short(patient)),
             None => format!("Patient {}\n", short(patient)),
         };

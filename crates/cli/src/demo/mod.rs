@@ -39,8 +39,14 @@ pub(crate) async fn run(keep: Option<&Path>, output: &Output) -> Result<Outcome,
     };
     let mut teller = Teller::new(*output);
     let mut stage = Stage::new(directory);
-    let played = story::play(&mut stage, &mut teller).await;
+    let played = tokio::select! {
+        played = story::play(&mut stage, &mut teller) => Some(played),
+        _ = tokio::signal::ctrl_c() => None,
+    };
     let stopped = stage.stop().await;
+    let Some(played) = played else {
+        return Err(ApiError::failed("the demonstration was broken off").into());
+    };
     teller.end(played, keep)?;
     stopped?;
     Ok(if teller.went_well() { Outcome::Done } else { Outcome::Wrong })

@@ -166,7 +166,7 @@ impl Actor {
 
     /// One record, byte for byte.
     pub(crate) async fn show(&self, reference: &str) -> Result<Vec<u8>, ApiError> {
-        let request = Request::RecordsShow { reference: reference.to_owned(), patient: None, document: None, purpose: None };
+        let request = Request::RecordsShow { reference: reference.to_owned(), patient: None, document: None, purpose: None, quarantined: false };
         Ok(self.ask::<ShownInfo>(request).await?.resource)
     }
 

@@ -80,26 +80,32 @@ impl Person {
 
 /// Version 0 of a charter of these devices and custodians: root `rank 0`, and root `rank 1` for day to day.
 pub fn charter(devices: &[&Person], custodians: &[&Person]) -> Verified<Charter> {
-    let custodian = |person: &&Person| Custodian { party: person.party(), card: person.card.profile.hash(), endpoint: person.endpoint };
     let root = key("rank 1");
+    let roots = vec![Root { key: key("rank 0").root(), rank: 0 }, Root { key: root.root(), rank: 1 }];
+    charter_under(roots, &root, devices, custodians, lane("keyring"))
+}
+
+/// Version 0 of a charter under these roots, signed by one of them.
+pub fn charter_under(roots: Vec<Root>, root: &SigningSecret, devices: &[&Person], custodians: &[&Person], keyring_lane: LaneId) -> Verified<Charter> {
+    let custodian = |person: &&Person| Custodian { party: person.party(), card: person.card.profile.hash(), endpoint: person.endpoint };
     let charter = Charter {
         version: 0,
         prev: None,
         ledger: None,
         signer: root.root(),
         threshold: 1,
-        roots: vec![Root { key: key("rank 0").root(), rank: 0 }, Root { key: root.root(), rank: 1 }],
+        roots,
         devices: devices.iter().map(|person| as_device(person)).collect(),
         recovery: recipient("recovery"),
         keyring: recipient("keyring"),
-        keyring_lane: lane("keyring"),
+        keyring_lane,
         custodians: custodians.iter().map(custodian).collect(),
         min_suite: 1,
         continues: None,
         crit: Vec::new(),
         time: 0,
     };
-    Signed::sign(charter, &root)
+    Signed::sign(charter, root)
 }
 
 /// The next version, signed by `root`, with whatever `change` does to it.

@@ -1,104 +1,153 @@
-//! What simulated people do: a patient's devices, a custodian, a practitioner, a hospital of two nodes, another practitioner, and somebody who has no business here.
+//! Both patients' ledgers and everybody in them: how acts are performed, and how everything heals afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use chartmesh_identity::{AccessId, BlobHash, EntryHash, GrantId, Kind, LaneId, LedgerId, PartyKey, Signed};
-use chartmesh_ledger::{Action, Blob, Checkpoint, DEFAULT_MAX_AGE, Ledger, Use, admit_hash};
+use chartmesh_identity::{BlobHash, CharterHash, EntryHash, LedgerId, PartyKey};
+use chartmesh_ledger::{Blob, Ledger};
 
 use super::{
+    act::{Act, Script, Step},
+    cast::{CUSTODIAN, Patient, Role, cast, patients},
+    crimes::Vice,
     node::Draft,
-    people::{self, Person},
-    world::World,
+    world::{Rule, World},
 };
-use crate::{event::Event, session::Options};
+use crate::event::Event;
 
-/// Catalogs that there are.
-const CATALOGS: usize = 3;
+/// Seconds that a custodian serves without hearing from the patient.
+pub const MAX_AGE: i64 = 3 * 3600;
+/// More happenings than this in one go, and the nodes never come to rest.
+const RESTLESS: usize = 400_000;
 
-/// What a node is in the story.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// One of the patient's.
-    Device,
-    /// Keeps ciphertext.
-    Custodian,
-    /// A party's node.
-    Party,
-    /// Has no grant, and knows the ledger's id and charter all the same.
-    Stranger,
-}
-
-/// An access to write, as only its party and the devices know it.
-struct Access {
-    catalog: LaneId,
-    id: AccessId,
-    salt: [u8; 16],
-    party: PartyKey,
-    grant: GrantId,
-}
-
-/// A world with one patient's ledger, and what was done in it.
+/// A world with two patients' ledgers, and what was done in it.
 pub struct Story {
     /// The world.
     pub world: World,
-    /// The one ledger.
-    pub ledger: LedgerId,
+    /// The patients.
+    pub patients: Vec<Patient>,
     /// By node.
     pub roles: Vec<Role>,
-    /// Devices that the charter has suspended.
-    pub suspended: BTreeSet<usize>,
-    /// Catalogs that a party was ever to read.
-    pub reads: BTreeSet<(PartyKey, LaneId)>,
-    /// Catalogs that a party was ever to write.
-    pub writes: BTreeSet<(PartyKey, LaneId)>,
-    accesses: Vec<Access>,
+    /// What a document says, by the hash of its ciphertext: sealed anew it says the same.
+    pub contents: BTreeMap<BlobHash, u64>,
+    /// Withdraws that only tidy up after a document was sealed anew.
+    pub tidied: BTreeSet<EntryHash>,
+    /// Whether acts draw from a chance of their own, by script.
+    seed: u64,
     counter: u64,
 }
 
-/// The circle lane of a party.
-pub fn circle(party: &PartyKey) -> LaneId {
-    people::lane(&format!("circle {party}"))
-}
-
-fn catalog(n: usize) -> LaneId {
-    people::lane(&format!("catalog {n}"))
-}
-
 impl Story {
-    /// Everybody is there, the devices and the custodian hold the charter, nothing is granted.
-    pub fn begin(seed: u64) -> Self {
-        let mut cast = vec![
-            (Role::Device, Person::new("phone", Kind::Patient)),
-            (Role::Device, Person::new("laptop", Kind::Patient)),
-            (Role::Device, Person::new("tablet", Kind::Patient)),
-            (Role::Custodian, Person::new("custodian", Kind::Custodian)),
-            (Role::Party, Person::new("Dr Lee", Kind::Practitioner)),
-            (Role::Party, Person::new("Dr Roe", Kind::Practitioner)),
-            (Role::Stranger, Person::new("Eve", Kind::Practitioner)),
-        ];
-        cast.extend(Person::nodes("hospital", Kind::Organization, 2).into_iter().map(|node| (Role::Party, node)));
-        let (roles, people): (Vec<Role>, Vec<Person>) = cast.into_iter().unzip();
-        let genesis = people::charter(&[&people[0], &people[1]], &[&people[3]]);
-        let charters = [genesis.signed().clone()];
-        let mut world = World::new(people, seed);
-        let mut ledger = LedgerId::new([0; 32]);
-        for (node, role) in roles.iter().enumerate() {
-            if *role != Role::Party {
-                ledger = world.nodes[node].hold(&charters).unwrap_or(ledger);
+    /// Everybody is there, the patients' first devices and the custodians hold the charters, nothing is granted.
+    pub fn begin(seed: u64, told: bool) -> Self {
+        let roles: Vec<Role> = cast().iter().map(|(role, _)| *role).collect();
+        let mut world = World::new(cast().iter().map(|(_, person)| Arc::clone(person)), told);
+        world.reseed(seed, 0);
+        for (n, (patient, genesis)) in patients().iter().enumerate() {
+            world.charters.insert(CharterHash::of(genesis.as_bytes()), (**genesis).clone());
+            let holds = |role: &Role| !matches!(role, Role::Party) && !matches!(role, Role::Device(of) if *of != n);
+            for (node, role) in roles.iter().enumerate().filter(|(_, role)| holds(role)) {
+                world.nodes[node].hold(std::slice::from_ref(genesis.signed()));
+                if *role != Role::Stranger {
+                    world.truth.whole(patient.ledger, node);
+                }
             }
         }
-        let (suspended, reads, writes) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Self { world, ledger, roles, suspended, reads, writes, accesses: Vec::new(), counter: 0 }
+        let patients = patients().iter().map(|(patient, _)| patient.clone()).collect();
+        Self { world, patients, roles, contents: BTreeMap::new(), tidied: BTreeSet::new(), seed, counter: 0 }
     }
 
-    /// Nodes of a role that stand.
-    pub fn of(&self, role: Role) -> Vec<usize> {
-        (0..self.roles.len()).filter(|node| self.roles[*node] == role && !self.suspended.contains(node)).collect()
+    /// Performs a script up to the point at which everything heals.
+    pub fn perform(&mut self, script: &Script) {
+        for step in &script.steps {
+            self.step(step);
+        }
     }
 
-    /// A node's copy of the ledger.
-    pub fn copy(&self, node: usize) -> Option<&Ledger> {
-        self.world.nodes[node].replica.ledgers.get(&self.ledger)
+    fn step(&mut self, step: &Step) {
+        self.world.reseed(self.seed, step.chance);
+        self.world.note(|_| format!("-- {}", step.act));
+        self.counter = step.chance << 16;
+        self.act(step.act);
+        self.world.run(RESTLESS, Some(step.pause));
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Meet { a, b, life } => {
+                let (a, b) = (self.node(a), self.node(b));
+                self.world.connect(a, b, (life > 0).then_some(life));
+            }
+            Act::Cut { link } => self.world.cut_any(link),
+            Act::Part { a, b } => {
+                let (a, b) = (self.node(a), self.node(b));
+                self.world.part(a, b, true);
+            }
+            Act::Join { a, b } => {
+                let (a, b) = (self.node(a), self.node(b));
+                self.world.part(a, b, false);
+            }
+            Act::Weather { loss, twice } => self.world.set_weather(loss, twice),
+            Act::Restart { node } => {
+                let node = self.node(node);
+                self.world.restart(node);
+            }
+            Act::Backup { node } => {
+                let node = self.node(node);
+                self.world.back_up(node);
+            }
+            Act::Restore { node } => {
+                let node = self.node(node);
+                self.world.restore(node);
+            }
+            Act::Skew { node, minutes } => {
+                let node = self.node(node);
+                self.world.skew(node, (i64::try_from(minutes).unwrap_or(0) - 1440) * 60);
+            }
+            Act::Wait { minutes } => self.world.wait(minutes),
+            Act::Turn { node, vice } => {
+                let node = self.node(node);
+                self.world.corrupt(node, Some(Vice::ALL[pick(vice, Vice::ALL.len())]));
+            }
+            Act::Replay { node, frame } => {
+                let node = self.node(node);
+                self.world.corrupt(node, None);
+                if let (Some(bytes), Some((link, _))) = (self.world.remembered(node, frame), self.world.links_of(node).first().copied()) {
+                    self.world.send(node, link, bytes);
+                }
+            }
+            Act::Publish { .. }
+            | Act::Withdraw { .. }
+            | Act::Grant { .. }
+            | Act::Revoke { .. }
+            | Act::Duties { .. }
+            | Act::Checkpoint { .. }
+            | Act::Enrol { .. }
+            | Act::Suspend { .. } => self.device_act(act),
+            Act::Write { .. } | Act::Retract { .. } | Act::Testify { .. } | Act::Ask { .. } | Act::Future { .. } => self.party_act(act),
+            Act::Fork { .. } | Act::Backdate { .. } | Act::Borrow { .. } | Act::Impersonate { .. } | Act::Rival { .. } | Act::Betray { .. } => {
+                self.bad_act(act);
+            }
+        }
+    }
+
+    pub(super) fn node(&self, number: u64) -> usize {
+        pick(number, self.roles.len())
+    }
+
+    /// The patient whose device it is; the first one's for whoever is none.
+    pub(super) fn patient_of(&self, node: usize) -> usize {
+        match self.roles[node] {
+            Role::Device(patient) => patient,
+            _ => 0,
+        }
+    }
+
+    /// A node's copy of a patient's ledger.
+    pub fn copy(&self, patient: usize, node: usize) -> Option<&Ledger> {
+        self.world.nodes[node].replica.ledgers.get(&self.patients[patient].ledger)
     }
 
     /// Whose node it is.
@@ -106,272 +155,138 @@ impl Story {
         self.world.nodes[node].person.party()
     }
 
-    fn pick(&mut self, role: Role) -> usize {
-        let nodes = self.of(role);
-        nodes[self.world.below(nodes.len())]
+    pub(super) fn ledger(&self, patient: usize) -> LedgerId {
+        self.patients[patient].ledger
     }
 
-    fn fresh(&mut self) -> [u8; 32] {
+    pub(super) fn write(&mut self, patient: usize, node: usize, draft: Draft) -> Option<EntryHash> {
+        let ledger = self.ledger(patient);
+        self.world.write(node, ledger, draft)
+    }
+
+    pub(super) fn fresh(&mut self) -> [u8; 32] {
         self.counter += 1;
         *blake3::hash(&self.counter.to_be_bytes()).as_bytes()
     }
 
-    fn fresh_16(&mut self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&self.fresh()[..16]);
-        bytes
-    }
-
-    fn write(&mut self, node: usize, draft: Draft) -> Option<EntryHash> {
-        self.world.write(node, self.ledger, draft)
-    }
-
-    /// Something happens.
-    pub fn act(&mut self) {
-        match self.world.below(100) {
-            0..30 => self.meet(),
-            30..45 => self.publish(),
-            45..55 => self.grant(),
-            55..68 => self.party_acts(),
-            68..74 => self.revoke_some(),
-            74..80 => self.checkpoint(),
-            80..85 => self.world.cut_any(),
-            85..89 => {
-                let (a, b) = (self.world.below(self.roles.len()), self.world.below(self.roles.len()));
-                let apart = self.world.chance(60);
-                self.world.part(a, b, apart);
-            }
-            89..93 => {
-                let node = self.world.below(self.roles.len());
-                self.world.restart(node);
-            }
-            93..95 => self.amend(),
-            _ => {}
+    /// Documents that nobody has seen.
+    pub(super) fn documents(&mut self, count: u64) -> Vec<Blob> {
+        let mut documents = Vec::new();
+        for _ in 0..=count % 3 {
+            let hash = BlobHash::new(self.fresh());
+            self.contents.insert(hash, self.counter);
+            documents.push(Blob { hash, length: 4096 });
         }
-        let (most, millis) = (self.world.below(400), self.world.below(600));
-        self.world.run(most, Some(millis as u64));
+        documents
     }
 
-    fn meet(&mut self) {
-        let (a, b) = (self.world.below(self.roles.len()), self.world.below(self.roles.len()));
-        let life = self.world.chance(40).then_some(()).map(|()| self.world.below(40) as u64);
-        self.world.connect(a, b, Options::default(), life);
-    }
-
-    /// Ends what is unsafe and lets every two nodes meet that may have something for one another, until nothing is under way.
-    pub fn heal(&mut self, with_strangers: bool) {
-        self.world.set_unsafe(false);
-        self.world.join_all();
-        for _ in 0..2 {
-            for a in 0..self.roles.len() {
-                for b in 0..a {
-                    if (self.may_share(a, b) && !self.is_stranger(a) && !self.is_stranger(b)) || (with_strangers && self.is_stranger(a) != self.is_stranger(b))
-                    {
-                        self.world.connect(a, b, Options::default(), None);
-                    }
-                }
+    /// Ciphertext anew of what these documents say.
+    pub(super) fn sealed_anew(&mut self, documents: &[BlobHash]) -> Vec<Blob> {
+        let mut anew = Vec::new();
+        for document in documents {
+            let hash = BlobHash::new(self.fresh());
+            if let Some(content) = self.contents.get(document).copied() {
+                self.contents.insert(hash, content);
             }
-            self.world.greet_again();
-            if self.world.run(2_000_000, None) == 2_000_000 {
-                self.world.problem("the nodes never come to rest".into());
-            }
+            anew.push(Blob { hash, length: 4096 });
         }
+        anew
     }
 
-    /// Hangs up everywhere, and lets every two nodes meet once more.
-    pub fn meet_again(&mut self, with_strangers: bool) {
-        for a in 0..self.roles.len() {
-            for b in 0..a {
-                for link in self.world.links_between(a, b) {
-                    self.world.tell(a, Some(link), Event::Leave);
-                }
-            }
-        }
-        self.world.run(usize::MAX, None);
-        self.heal(with_strangers);
+    /// Honest nodes that hold everything of a patient's ledger and are not suspended, as the custodian that is never bad knows it.
+    pub fn keepers(&self, patient: usize) -> Vec<usize> {
+        let Some(held) = self.copy(patient, CUSTODIAN) else { return Vec::new() };
+        let stands = |node: &usize| match self.roles[*node] {
+            Role::Device(of) => of == patient && held.is_active(&self.world.nodes[*node].person.author()),
+            Role::Custodian => true,
+            Role::Party | Role::Stranger => false,
+        };
+        (0..self.roles.len()).filter(|node| !self.world.is_bad(*node)).filter(stands).collect()
     }
 
-    fn is_stranger(&self, node: usize) -> bool {
-        self.roles[node] == Role::Stranger || self.suspended.contains(&node)
+    /// Honest devices that may write.
+    pub fn writers(&self, patient: usize) -> Vec<usize> {
+        let ledger = self.ledger(patient);
+        let may = |node: &usize| matches!(self.roles[*node], Role::Device(_)) && !self.world.nodes[*node].is_spent(&ledger);
+        self.keepers(patient).into_iter().filter(may).collect()
     }
 
-    /// Pairs that replicate: parties meet the patient's nodes and their own.
-    pub fn may_share(&self, a: usize, b: usize) -> bool {
+    /// Nodes of parties that are not bad.
+    pub fn honest_parties(&self) -> Vec<usize> {
+        (0..self.roles.len()).filter(|node| self.roles[*node] == Role::Party && !self.world.is_bad(*node)).collect()
+    }
+
+    /// Pairs that replicate: parties meet the patients' nodes and their own; a phone is enough of a patient.
+    fn may_share(&self, a: usize, b: usize) -> bool {
         match (self.roles[a], self.roles[b]) {
             (Role::Stranger, _) | (_, Role::Stranger) => false,
             (Role::Party, Role::Party) => self.party(a) == self.party(b),
-            (Role::Device | Role::Custodian, _) | (_, Role::Device | Role::Custodian) => true,
+            (Role::Device(one), Role::Device(other)) => one == other,
+            (Role::Party, Role::Device(of)) => self.patients[of].devices[0] == b,
+            (Role::Device(of), Role::Party) => self.patients[of].devices[0] == a,
+            (Role::Custodian, _) | (_, Role::Custodian) => true,
         }
     }
 
-    fn epoch(&mut self, device: usize, lane: LaneId) -> Option<EntryHash> {
-        let label = format!("epoch {}", self.counter);
-        self.fresh();
-        let ledger = self.copy(device)?;
-        let state = ledger.lane(&lane);
-        let supersedes = state.epochs.iter().filter(|(_, epoch)| !epoch.superseded).map(|(entry, _)| *entry).collect();
-        let covers = state.bars.keys().copied().collect();
-        let action = Action::Epoch { recipient: people::recipient(&label), supersedes, covers, past: ledger.fence(&lane) };
-        self.write(device, Draft::new(lane, action))
-    }
-
-    fn usable(&mut self, device: usize, lane: LaneId) -> Option<EntryHash> {
-        let usable = self.copy(device)?.lane(&lane).usable;
-        usable.or_else(|| self.epoch(device, lane))
-    }
-
-    fn documents(&mut self) -> Vec<Blob> {
-        (0..=self.world.below(3)).map(|_| Blob { hash: BlobHash::new(self.fresh()), length: 4096 }).collect()
-    }
-
-    /// A device publishes in some catalog.
-    pub fn publish(&mut self) {
-        let device = self.pick(Role::Device);
-        let lane = catalog(self.world.below(CATALOGS));
-        let Some(epoch) = self.usable(device, lane) else { return };
-        let action = Action::Publish { documents: self.documents() };
-        // Now and then one that does not fit a frame.
-        let length = if self.world.chance(3) { 700_000 } else { 300 };
-        self.write(device, Draft { epoch: Some(epoch), body: Some(vec![1; length]), ..Draft::new(lane, action) });
-    }
-
-    /// A device grants some catalogs to some party.
-    pub fn grant(&mut self) {
-        let device = self.pick(Role::Device);
-        let node = self.pick(Role::Party);
-        let (party, grant) = (self.party(node), GrantId::new(self.fresh_16()));
-        let lane = circle(&party);
-        let action = Action::Grant { id: grant, party, until: None, max_age: DEFAULT_MAX_AGE };
-        if self.write(device, Draft::new(lane, action)).is_none() {
-            return;
+    /// Lets everything come to rest.
+    pub fn rest(&mut self) {
+        if self.world.run(RESTLESS, None) == RESTLESS {
+            self.world.problem(Rule::Convergence, "the nodes never come to rest".into());
         }
-        let (mut epochs, mut catalogs) = (Vec::new(), Vec::new());
-        for catalog in (0..CATALOGS).map(catalog) {
-            match self.world.below(4) {
-                0 => {
-                    let Some(epoch) = self.usable(device, catalog) else { continue };
-                    epochs.push(epoch);
-                    self.reads.insert((party, catalog));
+    }
+
+    /// Lets every two of these nodes meet that may have something for one another.
+    pub fn meet(&mut self, nodes: &BTreeSet<usize>) {
+        for a in nodes {
+            for b in nodes.range(..a) {
+                if self.may_share(*a, *b) {
+                    self.world.connect(*a, *b, None);
                 }
-                1 => {
-                    catalogs.push(catalog);
-                    self.writes.insert((party, catalog));
-                }
-                _ => continue,
             }
-            let (id, salt) = (AccessId::new(self.fresh_16()), self.fresh_16());
-            self.write(device, Draft::new(catalog, Action::Admit { id, party: admit_hash(&salt, &party) }));
-            self.accesses.push(Access { catalog, id, salt, party, grant });
         }
-        self.write(device, Draft::new(lane, Action::Envelope { grant, epochs, documents: Vec::new(), catalogs }));
-        for link in self.world.links_between(device, node) {
-            self.world.invite(device, link, self.ledger);
-        }
+        self.rest();
+        self.world.greet_again();
+        self.rest();
     }
 
-    fn revoke_some(&mut self) {
-        let device = self.pick(Role::Device);
-        let node = self.pick(Role::Party);
-        let lane = circle(&self.party(node));
-        let live: Vec<GrantId> = self
-            .copy(device)
-            .map_or_else(Vec::new, |ledger| ledger.lane(&lane).grants.iter().filter(|(_, grant)| grant.revoked.is_none()).map(|(id, _)| *id).collect());
-        if !live.is_empty() {
-            let grant = live[self.world.below(live.len())];
-            self.revoke(device, lane, grant);
-        }
-    }
-
-    fn revoke(&mut self, device: usize, lane: LaneId, grant: GrantId) {
-        let Some(fence) = self.copy(device).map(|ledger| ledger.fence(&lane)) else { return };
-        self.write(device, Draft::new(lane, Action::Revoke { grant, fence }));
-        let ended: Vec<(LaneId, AccessId)> = self.accesses.iter().filter(|access| access.grant == grant).map(|access| (access.catalog, access.id)).collect();
-        for (catalog, id) in ended {
-            let Some(fence) = self.copy(device).map(|ledger| ledger.fence(&catalog)) else { return };
-            self.write(device, Draft::new(catalog, Action::Bar { id, fence }));
-            self.epoch(device, catalog);
-        }
-    }
-
-    /// A device ends every grant of a party that it knows.
-    pub fn revoke_all(&mut self, device: usize, party: PartyKey) {
-        let lane = circle(&party);
-        let live: Vec<GrantId> = self
-            .copy(device)
-            .map_or_else(Vec::new, |ledger| ledger.lane(&lane).grants.iter().filter(|(_, grant)| grant.revoked.is_none()).map(|(id, _)| *id).collect());
-        for grant in live {
-            self.revoke(device, lane, grant);
-        }
-    }
-
-    /// A party's node writes: a document where it may, a receipt, or the confirmation of a revoke.
-    pub fn party_acts(&mut self) {
-        let node = self.pick(Role::Party);
-        let party = self.party(node);
-        let lane = circle(&party);
-        let documents = self.documents();
-        let Some(ledger) = self.copy(node) else { return };
-        let grants: BTreeMap<GrantId, Option<EntryHash>> =
-            ledger.lane(&lane).grants.iter().map(|(id, grant)| (*id, grant.revoked.as_ref().map(|revoke| revoke.entry))).collect();
-        let mine = |access: &&Access| {
-            let state = ledger.lane(&access.catalog);
-            access.party == party && state.admits.contains_key(&access.id) && !state.bars.contains_key(&access.id)
+    /// Whether a node has to do with any patient: as a custodian, as a device that is listed, or as somebody who was granted something or holds something.
+    fn is_concerned(&self, node: usize) -> bool {
+        let of = |patient: usize| {
+            let Some(held) = self.copy(patient, CUSTODIAN) else { return false };
+            let (person, copy) = (&self.world.nodes[node].person, self.copy(patient, node));
+            let listed = held.is_device(&person.author()) || copy.is_some_and(|copy| copy.is_device(&person.author()));
+            listed || held.circles(&person.party()).next().is_some() || copy.is_some_and(|copy| !copy.is_empty())
         };
-        let access = self.accesses.iter().find(mine).map(|access| (access.catalog, Use::Admit { id: access.id, salt: access.salt }));
-        let epoch = access.as_ref().and_then(|(catalog, _)| ledger.lane(catalog).usable);
-        if let (Some((catalog, uses)), Some(epoch)) = (access, epoch)
-            && self.world.chance(60)
-        {
-            self.write(node, Draft { uses: Some(uses), epoch: Some(epoch), ..Draft::new(catalog, Action::Publish { documents }) });
-            return;
-        }
-        let Some((grant, revoke)) = grants.into_iter().next_back() else { return };
-        self.counter += 1;
-        let action = match revoke {
-            Some(revoke) => Action::Confirm { revoke },
-            None => Action::Receipt { grant, n: self.counter },
-        };
-        self.write(node, Draft { uses: Some(Use::Grant(grant)), ..Draft::new(lane, action) });
+        self.roles[node] == Role::Custodian || (0..self.patients.len()).any(of)
     }
 
-    fn checkpoint(&mut self) {
-        let device = self.pick(Role::Device);
-        let node = self.pick(Role::Party);
-        let lane = circle(&self.party(node));
-        let now = self.world.now();
-        let Some(ledger) = self.copy(device) else { return };
-        let (heads, author) = (ledger.heads(&lane), self.world.nodes[device].person.author());
-        let checkpoint = Checkpoint { ledger: self.ledger, lane, author, heads, time: now, cosignatures: Vec::new() };
-        let signed = Signed::sign(checkpoint, &self.world.nodes[device].person.key);
-        if self.world.nodes[device].replica.hear(signed.clone(), now) {
-            self.world.nodes[device].persist_checkpoint(self.ledger, lane);
-            self.world.tell(device, None, Event::Checkpoint(signed));
-        }
+    /// Lets all honest nodes meet.
+    pub fn meet_honest(&mut self) {
+        let honest = |node: &usize| !self.world.is_bad(*node) && self.is_concerned(*node);
+        self.meet(&(0..self.roles.len()).filter(honest).collect());
     }
 
-    /// The phone adds the tablet to the charter; later it suspends the laptop.
-    fn amend(&mut self) {
-        let (phone, laptop, tablet) = (0, 1, 2);
-        let Some(ledger) = self.copy(phone) else { return };
-        let (charter, hash) = (ledger.charter().clone(), ledger.charter_hash());
-        let fence = ledger.device_fence(&self.world.nodes[laptop].person.author());
-        let root = people::key("rank 1");
-        let next = if charter.devices.len() == 2 {
-            let device = people::as_device(&self.world.nodes[tablet].person);
-            people::next_charter(&charter, hash, self.ledger, &root, |next| next.devices.push(device))
-        } else if self.suspended.is_empty() && self.world.chance(25) {
-            self.suspended.insert(laptop);
-            people::next_charter(&charter, hash, self.ledger, &root, |next| next.devices[1].suspended = Some(fence))
-        } else {
-            return;
-        };
-        self.world.amend(phone, self.ledger, next.signed());
+    /// Lets everybody meet, the bad ones and the strangers as well.
+    pub fn meet_everybody(&mut self) {
+        for stranger in (0..self.roles.len()).filter(|node| self.roles[*node] == Role::Stranger) {
+            self.world.connect(stranger, CUSTODIAN, None);
+        }
+        let everybody = (0..self.roles.len()).filter(|node| self.is_concerned(*node)).collect();
+        self.meet(&everybody);
     }
 
-    /// The tablet is in the charter, so that everybody who should be is.
-    pub fn settle_charter(&mut self) {
-        if self.copy(0).is_some_and(|ledger| ledger.charter().devices.len() == 2) {
-            self.amend();
+    /// Hangs up everywhere.
+    pub fn part_all(&mut self) {
+        let nodes = 0..self.roles.len();
+        for (node, link) in nodes.flat_map(|node| self.world.links_of(node).into_iter().map(move |(link, _)| (node, link))).collect::<Vec<_>>() {
+            self.world.tell(node, Some(link), Event::Leave);
         }
+        self.rest();
+        self.world.cut_all();
     }
+}
+
+/// One of so many.
+pub(super) fn pick(number: u64, of: usize) -> usize {
+    usize::try_from(number).unwrap_or(0) % of.max(1)
 }

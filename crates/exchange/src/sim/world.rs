@@ -1,43 +1,57 @@
-//! The simulated network: virtual time, links that deliver in order after a while or break, and nodes that stop between any two effects.
+//! All nodes: how they write, what they do about the effects of their sessions, and that they stop between any two of them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-use chartmesh_identity::{AuthorKey, EntryHash, LaneId, LedgerId, PartyKey, Signed, from_canonical, to_canonical};
-use chartmesh_ledger::{Charter, CheckpointError};
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
+use chartmesh_identity::{AuthorKey, CharterHash, EntryHash, LaneId, LedgerId, PartyKey, Signed, Verified, from_canonical};
+use chartmesh_ledger::{Charter, CheckpointError, Entry};
+
 use super::{
+    crimes::Crimes,
+    network::{Happening, Network},
     node::{Draft, Node},
     people::Person,
+    watch::Truth,
 };
 use crate::{
     event::{Effect, Event, Refused},
-    frame::Frame,
     replica::Replica,
-    session::{Options, Session, Side},
 };
 
-/// Lines of the trace that are kept.
-const KEPT_LINES: usize = 400;
-/// Seconds since 1970 at which every simulation begins.
-const BEGINNING: i64 = 1_700_000_000;
-
-/// What happens at some time.
-enum Happening {
-    Frame { link: u64, to: usize, bytes: Vec<u8> },
-    Tell { node: usize, link: Option<u64>, event: Event },
-    Cut { link: u64 },
+/// What must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// What a node stored loads again.
+    Loads,
+    /// Honest nodes refuse nothing of one another, and hang up on none.
+    Peace,
+    /// Nothing reaches anybody who was not to have it, and nothing new a party whose grants have ended.
+    Disclosure,
+    /// Who is to hold the same does, and nobody waits.
+    Convergence,
+    /// Meeting with nothing new costs a constant.
+    Quiet,
+    /// What a node makes of its entries is what the reference model does: no authority past a fence, nothing lost that stands.
+    Authority,
+    /// No usable epoch is readable by a party whose grants have ended, or by a suspended device.
+    Secrecy,
+    /// No document is dropped.
+    Documents,
+    /// Forks are found when two views first meet.
+    Forks,
+    /// A key signs one entry for one place, restored or not, as far as it can know.
+    Places,
 }
 
-struct Link {
-    ends: [usize; 2],
-    /// When the last frame towards each end arrives: frames of one direction keep their order.
-    last: [u64; 2],
-    /// Frames left until it breaks.
-    life: Option<u64>,
+/// What did not hold.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// Which rule.
+    pub rule: Rule,
+    /// What happened.
+    pub what: String,
 }
 
 /// All nodes and what is under way between them.
@@ -45,55 +59,46 @@ pub struct World {
     /// The nodes.
     pub nodes: Vec<Node>,
     /// What must not have happened.
-    pub problems: Vec<String>,
-    /// Bytes sent, and frames.
-    pub sent: (u64, u64),
-    rng: ChaCha8Rng,
-    now: u64,
-    tick: u64,
-    queue: BTreeMap<(u64, u64), Happening>,
-    links: BTreeMap<u64, Link>,
-    apart: BTreeSet<(usize, usize)>,
+    pub problems: Vec<Problem>,
+    /// Who was ever to have what.
+    pub truth: Truth,
+    /// Every charter version that was ever made.
+    pub charters: BTreeMap<CharterHash, Charter>,
+    pub(super) net: Network,
+    pub(super) crimes: Crimes,
     /// Whether nodes stop at random.
-    crashes: bool,
-    written: BTreeMap<(LedgerId, LaneId, AuthorKey, u64), EntryHash>,
+    pub(super) crashes: bool,
+    written: BTreeMap<(LedgerId, LaneId, AuthorKey, u64), BTreeSet<EntryHash>>,
     trace: blake3::Hasher,
-    lines: VecDeque<String>,
+    lines: Option<Vec<String>>,
 }
 
 impl World {
-    /// A world of these people. Everything random in it comes from `seed`.
-    pub fn new(people: Vec<Person>, seed: u64) -> Self {
+    /// A world of these people. Its trace is kept for people to read if `told`.
+    pub fn new(people: impl Iterator<Item = Arc<Person>>, told: bool) -> Self {
+        let nodes: Vec<Node> = people.map(Node::of).collect();
         Self {
-            nodes: people.into_iter().map(Node::new).collect(),
+            net: Network::new(nodes.len()),
+            nodes,
             problems: Vec::new(),
-            sent: (0, 0),
-            rng: ChaCha8Rng::seed_from_u64(seed),
-            now: 0,
-            tick: 0,
-            queue: BTreeMap::new(),
-            links: BTreeMap::new(),
-            apart: BTreeSet::new(),
-            crashes: false,
+            truth: Truth::default(),
+            charters: BTreeMap::new(),
+            crimes: Crimes::default(),
+            crashes: true,
             written: BTreeMap::new(),
             trace: blake3::Hasher::new(),
-            lines: VecDeque::new(),
+            lines: told.then(Vec::new),
         }
     }
 
-    /// A number below `bound`, which is not 0.
-    pub fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.rng.next_u64() % bound as u64).unwrap_or(0)
+    /// Bytes sent so far.
+    pub fn bytes(&self) -> u64 {
+        self.net.sent.0
     }
 
-    /// True so many times in a hundred.
-    pub fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    /// Seconds since 1970.
-    pub fn now(&self) -> i64 {
-        BEGINNING + i64::try_from(self.now / 1000).unwrap_or(0)
+    /// Frames sent so far.
+    pub fn frames(&self) -> u64 {
+        self.net.sent.1
     }
 
     /// Hash of all that happened.
@@ -101,239 +106,137 @@ impl World {
         self.trace.finalize().to_hex().to_string()
     }
 
-    /// The last things that happened.
+    /// What happened, if it was to be told.
     pub fn trace_lines(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().map(String::as_str)
+        self.lines.iter().flatten().map(String::as_str)
     }
 
     /// Records what happened.
-    pub fn note(&mut self, line: String) {
-        self.trace.update(line.as_bytes()).update(b"\n");
-        if self.lines.len() == KEPT_LINES {
-            self.lines.pop_front();
+    pub fn note(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.lines.is_some() {
+            let line = format!("{:>9} ms  {}", self.net.now, line(self));
+            self.lines.get_or_insert_default().push(line);
         }
-        self.lines.push_back(format!("{:>9} ms  {line}", self.now));
     }
 
     /// Records what must not happen.
-    pub fn problem(&mut self, what: String) {
-        self.note(format!("PROBLEM {what}"));
-        self.problems.push(what);
+    pub fn problem(&mut self, rule: Rule, what: String) {
+        self.note(|_| format!("PROBLEM {rule:?}: {what}"));
+        self.problems.push(Problem { rule, what });
     }
 
-    fn name(&self, node: usize) -> &str {
+    pub(super) fn name(&self, node: usize) -> &str {
         &self.nodes[node].person.name
     }
 
-    fn at(&mut self, time: u64, happening: Happening) {
-        self.tick += 1;
-        self.queue.insert((time, self.tick), happening);
-    }
-
-    /// Whether nodes stop, and links break, at random from now on.
-    pub fn set_unsafe(&mut self, crashes: bool) {
-        self.crashes = crashes;
-    }
-
-    /// Puts two nodes apart, or together again.
-    pub fn part(&mut self, a: usize, b: usize, apart: bool) {
-        let pair = (a.min(b), a.max(b));
-        if !apart {
-            self.apart.remove(&pair);
-            return;
-        }
-        self.apart.insert(pair);
-        let broken: Vec<u64> = self.links.iter().filter(|(_, link)| link.ends == [a, b] || link.ends == [b, a]).map(|(id, _)| *id).collect();
-        for link in broken {
-            self.cut(link);
-        }
-    }
-
-    /// Ends every partition.
-    pub fn join_all(&mut self) {
-        self.apart.clear();
-    }
-
-    /// Whether two nodes have a session.
-    pub fn linked(&self, a: usize, b: usize) -> bool {
-        self.links.values().any(|link| link.ends == [a, b] || link.ends == [b, a])
-    }
-
-    /// Whether every session is settled, and if not which are not.
-    pub fn unsettled(&self) -> Vec<String> {
-        let open = |(id, link): (&u64, &Link)| {
-            let waits = link.ends.iter().filter(|node| self.nodes[**node].sessions.get(id).is_some_and(|session| !session.settled()));
-            waits.map(|node| format!("link {id}: {} waits", self.name(*node))).collect::<Vec<_>>()
-        };
-        self.links.iter().flat_map(open).collect()
-    }
-
-    /// Connects two nodes, if nothing keeps them apart. The link breaks by itself after `life` frames.
-    pub fn connect(&mut self, a: usize, b: usize, options: Options, life: Option<u64>) {
-        if a == b || self.apart.contains(&(a.min(b), a.max(b))) || self.linked(a, b) {
-            return;
-        }
-        self.tick += 1;
-        let link = self.tick;
-        self.note(format!("{} connects to {}", self.name(a), self.name(b)));
-        self.links.insert(link, Link { ends: [a, b], last: [self.now; 2], life });
-        for (node, other, side) in [(b, a, Side::Responder), (a, b, Side::Initiator)] {
-            let mut nonce = [0; 32];
-            self.rng.fill_bytes(&mut nonce);
-            let options = if side == Side::Initiator { options } else { Options::default() };
-            let mut session = Session::new(side, self.nodes[other].person.endpoint, nonce, options);
-            let effects = session.start(&self.nodes[node].replica, self.now());
-            self.nodes[node].sessions.insert(link, session);
-            self.carry_out(node, link, effects);
-        }
-    }
-
-    /// Breaks some link.
-    pub fn cut_any(&mut self) {
-        let links: Vec<u64> = self.links.keys().copied().collect();
-        if !links.is_empty() {
-            let link = links[self.below(links.len())];
-            self.cut(link);
-        }
-    }
-
-    fn cut(&mut self, id: u64) {
-        let Some(link) = self.links.remove(&id) else { return };
-        self.note(format!("link {id} is gone"));
-        for node in link.ends {
-            if let Some(mut session) = self.nodes[node].sessions.remove(&id) {
-                let now = self.now();
-                session.handle(&mut self.nodes[node].replica, Event::Closed, now);
-            }
-        }
+    /// A frame arrives.
+    pub(super) fn hear(&mut self, link: u64, to: usize, bytes: &[u8]) {
+        self.trace.update(&self.net.now.to_be_bytes()).update(&link.to_be_bytes()).update(bytes);
+        self.note(|world| {
+            let name = crate::Frame::decode(bytes).map_or("nonsense", |frame| frame.name());
+            format!("{} gets {name} ({} bytes) on {link}", world.name(to), bytes.len())
+        });
+        self.crimes.remember(to, bytes);
     }
 
     /// Stops a node and starts it again with what is on its disk.
     pub fn restart(&mut self, node: usize) {
-        self.note(format!("{} restarts", self.name(node)));
-        let links: Vec<u64> = self.links.iter().filter(|(_, link)| link.ends.contains(&node)).map(|(id, _)| *id).collect();
-        for link in links {
+        self.note(|world| format!("{} restarts", world.name(node)));
+        for (link, _) in self.links_of(node) {
             self.cut(link);
         }
         if let Err(why) = self.nodes[node].restart() {
-            self.problem(format!("{} does not load what it stored: {why}", self.name(node)));
+            self.problem(Rule::Loads, format!("{} does not load what it stored: {why}", self.name(node)));
+        }
+    }
+
+    /// Copies a node's disk.
+    pub fn back_up(&mut self, node: usize) {
+        self.nodes[node].back_up();
+    }
+
+    /// Puts a node's last copy back, if there is one.
+    pub fn restore(&mut self, node: usize) {
+        if self.nodes[node].put_back() {
+            self.note(|world| format!("{} is put back from its copy", world.name(node)));
+            self.truth.restored(node);
+            self.restart(node);
         }
     }
 
     /// A node writes an entry: signs, stores, then tells its sessions. It may stop before it has stored it.
     pub fn write(&mut self, node: usize, ledger: LedgerId, draft: Draft) -> Option<EntryHash> {
-        let now = self.now();
-        let entry = self.nodes[node].sign(ledger, draft, now)?;
-        let header = &entry.header;
-        let (place, code) = ((ledger, header.lane, header.author, header.seq), header.action.code().to_owned());
-        let hash = self.nodes[node].add(ledger, entry);
-        let Some(hash) = hash else {
-            self.note(format!("{} may not write {code}", self.name(node)));
+        let now = self.now(node);
+        self.write_at(node, ledger, draft, now)
+    }
+
+    /// As [`World::write`], with whatever time it says.
+    pub fn write_at(&mut self, node: usize, ledger: LedgerId, draft: Draft, time: i64) -> Option<EntryHash> {
+        let entry = self.nodes[node].sign(ledger, draft, time)?;
+        if !self.nodes[node].may_sign(&entry) {
+            self.note(|world| format!("{} does not sign: its key is spent or its log went on without it", world.name(node)));
             return None;
-        };
+        }
+        let hash = self.nodes[node].add(ledger, entry.clone())?;
         if self.crashes && self.chance(3) {
             self.restart(node);
             return None;
         }
+        self.nodes[node].mark(&entry);
         self.nodes[node].persist(ledger, &[], &[hash]);
-        self.note(format!("{} writes {code} {} as {}", self.name(node), hash.short(), place.3));
-        if let Some(before) = self.written.insert(place, hash)
-            && before != hash
-        {
-            self.problem(format!("{} used place {} of a lane twice", self.name(node), place.3));
-        }
+        self.note(|world| format!("{} writes {} {} as {}", world.name(node), entry.header.action.code(), hash.short(), entry.header.seq));
+        self.signed(node, &entry);
         if self.crashes && self.chance(2) {
             self.restart(node);
             return Some(hash);
         }
-        self.at(self.now, Happening::Tell { node, link: None, event: Event::Changed(ledger) });
+        self.tell(node, None, Event::Changed(ledger));
         Some(hash)
     }
 
+    /// A key has signed: no other entry for that place, unless its node is bad or was put back and could not know.
+    fn signed(&mut self, node: usize, entry: &Entry) {
+        let header = &entry.header;
+        let place = (header.ledger, header.lane, header.author, header.seq);
+        let at = self.written.entry(place).or_default();
+        at.insert(entry.hash());
+        let at = at.clone();
+        if at.len() > 1 && !self.is_bad(node) && self.truth.knew(node, &at) {
+            self.problem(Rule::Places, format!("{} used place {} of a lane twice", self.name(node), header.seq));
+        }
+    }
+
     /// A charter version is made at a node.
-    pub fn amend(&mut self, node: usize, ledger: LedgerId, charter: &Signed<Charter>) {
-        let added = self.nodes[node].add_charter(ledger, charter);
-        self.note(format!("{} amends the charter: {added}", self.name(node)));
-        self.at(self.now, Happening::Tell { node, link: None, event: Event::Changed(ledger) });
+    pub fn amend(&mut self, node: usize, ledger: LedgerId, charter: &Verified<Charter>) {
+        let added = self.nodes[node].add_charter(ledger, charter.signed());
+        self.charters.insert(CharterHash::of(charter.as_bytes()), (**charter).clone());
+        self.note(|world| format!("{} amends the charter: {added}", world.name(node)));
+        self.tell(node, None, Event::Changed(ledger));
     }
 
-    /// Hands an event to one session of a node, or to all.
-    pub fn tell(&mut self, node: usize, link: Option<u64>, event: Event) {
-        self.at(self.now, Happening::Tell { node, link, event });
-    }
-
-    /// A device invites: in the simulation, charters in the clear.
-    pub fn invite(&mut self, node: usize, link: u64, ledger: LedgerId) {
-        let Some(held) = self.nodes[node].replica.ledgers.get(&ledger) else { return };
-        let charters: Vec<Signed<Charter>> = held.charters().cloned().collect();
-        self.tell(node, Some(link), Event::Invite { sealed: to_canonical(&charters) });
-    }
-
-    /// The links between two nodes.
-    pub fn links_between(&self, a: usize, b: usize) -> Vec<u64> {
-        self.links.iter().filter(|(_, link)| link.ends == [a, b] || link.ends == [b, a]).map(|(id, _)| *id).collect()
-    }
-
-    /// Lets everything happen that is under way, until `most` things have or for so many milliseconds. How many did.
-    pub fn run(&mut self, most: usize, until: Option<u64>) -> usize {
-        let end = until.map(|millis| self.now + millis);
-        for count in 0..most {
-            let Some((&(time, tick), _)) = self.queue.first_key_value() else {
-                self.now = end.unwrap_or(self.now);
-                return count;
-            };
-            if end.is_some_and(|end| time > end) {
-                self.now = end.unwrap_or(self.now);
-                return count;
-            }
-            self.now = self.now.max(time);
-            if let Some(happening) = self.queue.remove(&(time, tick)) {
-                self.happen(happening);
-            }
-        }
-        most
-    }
-
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Cut { link } => self.cut(link),
-            Happening::Frame { link, to, bytes } => {
-                if self.links.contains_key(&link) {
-                    let name = Frame::decode(&bytes).map_or("nonsense", |frame| frame.name());
-                    self.note(format!(
-                        "{} gets {name} ({} bytes, {}) on {link}",
-                        self.name(to),
-                        bytes.len(),
-                        blake3::hash(&bytes).to_hex().get(..8).unwrap_or("")
-                    ));
-                    self.handle(to, link, Event::Frame(bytes));
-                }
-            }
-            Happening::Tell { node, link, event } => {
-                let links: Vec<u64> = self.nodes[node].sessions.keys().copied().filter(|id| link.is_none_or(|link| link == *id)).collect();
-                for link in links {
-                    self.handle(node, link, event.clone());
-                }
-            }
-        }
-    }
-
-    fn handle(&mut self, node: usize, link: u64, event: Event) {
-        let now = self.now();
+    pub(super) fn handle(&mut self, node: usize, link: u64, event: Event) {
+        let now = self.now(node);
         let at = &mut self.nodes[node];
         let Some(session) = at.sessions.get_mut(&link) else { return };
         let effects = session.handle(&mut at.replica, event, now);
         self.carry_out(node, link, effects);
     }
 
-    fn carry_out(&mut self, node: usize, link: u64, effects: Vec<Effect>) {
+    /// The node at the other end, if neither it nor this one is bad and nothing was lost or doubled in between.
+    fn honest_peer(&self, node: usize, link: u64) -> Option<usize> {
+        let link = self.net.links.get(&link).filter(|link| !link.is_dirty)?;
+        let other = if link.ends[0] == node { link.ends[1] } else { link.ends[0] };
+        (!self.is_bad(node) && !self.is_bad(other)).then_some(other)
+    }
+
+    pub(super) fn carry_out(&mut self, node: usize, link: u64, effects: Vec<Effect>) {
         for effect in effects {
-            if self.crashes && self.rng.next_u64().is_multiple_of(2000) {
+            if self.crashes && self.net.draw().is_multiple_of(2000) {
                 self.restart(node);
                 return;
             }
             match effect {
-                Effect::Send(bytes) => self.send(node, link, bytes),
+                Effect::Send(bytes) => self.speak(node, link, bytes),
                 Effect::Persist { ledger, charters, entries, bodies } => {
                     self.nodes[node].persist(ledger, &charters, &entries);
                     self.nodes[node].persist(ledger, &[], &bodies);
@@ -341,12 +244,12 @@ impl World {
                     for other in others {
                         self.tell(node, Some(other), Event::Changed(ledger));
                     }
-                    let fetched = self.now + 1 + u64::try_from(self.below(50)).unwrap_or(0);
-                    self.at(fetched, Happening::Tell { node, link: Some(link), event: Event::Pending { blobs: 0 } });
+                    let fetched = self.net.now + 1 + self.net.draw() % 50;
+                    self.net.at(fetched, Happening::Tell { node, link: Some(link), event: Event::Pending { blobs: 0 } });
                 }
                 Effect::CheckpointHeard { ledger, lane } => {
                     self.nodes[node].persist_checkpoint(ledger, lane);
-                    let Some(checkpoint) = self.nodes[node].replica.checkpoint(ledger, lane, self.now()).cloned() else { continue };
+                    let Some(checkpoint) = self.nodes[node].replica.checkpoint(ledger, lane, self.now(node)).cloned() else { continue };
                     self.tell(node, None, Event::Checkpoint(checkpoint));
                 }
                 Effect::Peer(card) => self.greet(node, link, &card.profile.party),
@@ -357,14 +260,25 @@ impl World {
                     }
                 }
                 // A peer may not have heard yet that a device was suspended.
-                Effect::Refused { reason: Refused::Checkpoint(CheckpointError::NoAuthority), .. } => {
-                    self.note(format!("{} refuses a checkpoint", self.name(node)))
+                Effect::Refused { reason: Refused::Checkpoint(CheckpointError::NoAuthority), .. } => {}
+                Effect::Refused { entry, reason, .. } => {
+                    if let Some(other) = self.honest_peer(node, link) {
+                        self.problem(Rule::Peace, format!("{} refuses {entry:?} of {}: {reason}", self.name(node), self.name(other)));
+                    }
                 }
-                Effect::Refused { entry, reason, .. } => self.problem(format!("{} refuses {entry:?}: {reason}", self.name(node))),
-                Effect::Restored { seq, .. } => self.problem(format!("{} hears of its own entry {seq} from others", self.name(node))),
-                Effect::Settled => self.note(format!("{} is settled on {link}", self.name(node))),
+                Effect::Restored { ledger, .. } => {
+                    if !self.is_bad(node) && !self.truth.is_restored(node) {
+                        self.problem(Rule::Places, format!("{} hears of its own entry from others and was never put back", self.name(node)));
+                    }
+                    self.nodes[node].spend(ledger);
+                }
+                Effect::Settled => self.settled(node, link),
                 Effect::Close { reason } => {
-                    self.note(format!("{} hangs up: {reason}", self.name(node)));
+                    self.note(|world| format!("{} hangs up on {link}: {reason}", world.name(node)));
+                    let peace = matches!(reason, crate::Closing::Left | crate::Closing::PeerLeft);
+                    if let Some(other) = self.honest_peer(node, link).filter(|_| !peace) {
+                        self.problem(Rule::Peace, format!("{} hangs up on {}: {reason}", self.name(node), self.name(other)));
+                    }
                     self.cut(link);
                     return;
                 }
@@ -373,9 +287,16 @@ impl World {
         }
     }
 
+    fn settled(&mut self, node: usize, link: u64) {
+        self.note(|world| format!("{} is settled on {link}", world.name(node)));
+        if let Some(other) = self.honest_peer(node, link) {
+            self.has_met(node, other);
+        }
+    }
+
     /// A device invites the party it meets to every ledger that has a grant for it and that the party's node does not hold.
     fn greet(&mut self, node: usize, link: u64, party: &PartyKey) {
-        let Some(other) = self.links.get(&link).map(|link| if link.ends[0] == node { link.ends[1] } else { link.ends[0] }) else { return };
+        let Some((_, other)) = self.links_of(node).into_iter().find(|(id, _)| *id == link) else { return };
         let author = self.nodes[node].person.author();
         let replica: &Replica = &self.nodes[node].replica;
         let granted = replica.ledgers.iter().filter(|(_, ledger)| ledger.is_active(&author) && ledger.circles(party).next().is_some());
@@ -388,29 +309,12 @@ impl World {
 
     /// Everybody who is connected invites whom it should have invited.
     pub fn greet_again(&mut self) {
-        let ends: Vec<(u64, [usize; 2])> = self.links.iter().map(|(id, link)| (*id, link.ends)).collect();
+        let ends: Vec<(u64, [usize; 2])> = self.net.links.iter().map(|(id, link)| (*id, link.ends)).collect();
         for (link, [a, b]) in ends {
             for (node, other) in [(a, b), (b, a)] {
                 let party = self.nodes[other].person.party();
                 self.greet(node, link, &party);
             }
         }
-    }
-
-    fn send(&mut self, node: usize, id: u64, bytes: Vec<u8>) {
-        let delay = 1 + self.rng.next_u64() % 120;
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if link.life == Some(0) {
-            let now = self.now;
-            self.at(now, Happening::Cut { link: id });
-            return;
-        }
-        link.life = link.life.map(|life| life - 1);
-        let end = usize::from(link.ends[0] == node);
-        let to = link.ends[end];
-        let time = link.last[end].max(self.now + delay);
-        link.last[end] = time;
-        self.sent = (self.sent.0 + bytes.len() as u64, self.sent.1 + 1);
-        self.at(time, Happening::Frame { link: id, to, bytes });
     }
 }

@@ -1,5 +1,7 @@
 //! Who gets what: strangers, parties, parties whose grant has ended, roots that claim.
 
+use std::sync::Arc;
+
 use chartmesh_exchange::{
     Closing, Effect, Event, Frame, Options,
     sim::{Draft, Node, Person, as_device, key, lane, next_charter},
@@ -247,7 +249,7 @@ fn a_device_whose_peer_has_an_older_charter_brings_it_along() {
 #[test]
 fn an_endpoint_that_is_not_on_the_card_is_hung_up_on() {
     let (mut nodes, _) = phone_and_custodian();
-    nodes[0].person.endpoint = key("another endpoint").endpoint();
+    Arc::get_mut(&mut nodes[0].person).expect("nobody else has it").endpoint = key("another endpoint").endpoint();
     let pair = meet(&mut nodes);
     assert_eq!(pair.saw[1].effects.last(), Some(&Effect::Close { reason: Closing::Endpoint }));
     assert!(pair.saw[1].sent.is_empty(), "not even its card");

@@ -1,12 +1,21 @@
-//! The simulator is deterministic, and what must hold does over some histories. The `sim` program runs many more.
+//! The simulator is deterministic, scripts replay, and what must hold does over some histories. The `sim` program runs many more.
 
-use chartmesh_exchange::sim;
+use chartmesh_exchange::sim::{self, Script};
 
 #[test]
 fn one_seed_is_one_history() {
     let (one, again, other) = (sim::run(7, 40), sim::run(7, 40), sim::run(8, 40));
     assert_eq!(one.trace, again.trace);
     assert_ne!(one.trace, other.trace);
+}
+
+#[test]
+fn a_script_replays_the_history_that_it_was_written_for() {
+    let script = sim::plot(11, 40);
+    let read: Script = script.to_string().parse().unwrap();
+    let told = sim::run_script(&read, true);
+    assert_eq!(told.trace, sim::run(11, 40).trace);
+    assert!(told.lines.iter().any(|line| line.contains("-- meet")), "what happened is told");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The rules of the ledger, each with tests that fail when it is taken out.
 
 mod charters;
+mod edges;
 mod entries;
 mod lanes;
 mod random;

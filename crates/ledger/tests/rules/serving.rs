@@ -248,6 +248,21 @@ fn duties_follow_from_state() {
     assert_eq!(owed(&w, NOW), [], "the revoked party is owed nothing, and the next epoch knew its document");
 }
 
+/// Whoever made the epoch knew of a Bar that has not come here, say because a custodian keeps it back: the reader whom it bars is owed neither that epoch nor an Admit.
+#[test]
+fn who_is_covered_by_an_epoch_is_barred_before_the_bar_has_come() {
+    let mut w = World::new();
+    let wanted = wanted(true, true);
+    let granted = w.a.write(CIRCLE, grant(w.x.party()));
+    let first = w.a.write(CATALOG, epoch(1, vec![], vec![]));
+    w.add(&granted);
+    w.add(&first);
+    let renewed = w.b.write(CATALOG, epoch(2, vec![first.hash()], vec![ACCESS]));
+    w.add(&renewed);
+    assert_eq!(w.ledger.lane(&CATALOG).usable, Some(renewed.hash()));
+    assert_eq!(duties(&w.ledger, &wanted, NOW), []);
+}
+
 #[test]
 fn in_a_frozen_lane_only_taking_away_is_owed() {
     let mut w = World::new();

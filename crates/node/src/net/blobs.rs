@@ -3,7 +3,8 @@
 //! iroh-blobs owns the threads and the database (`blobs.db`) behind [`Blobs`]; they end with [`Blobs::shutdown`]. Its inbox holds 100 commands and then makes callers wait. Data are files of
 //! their own (`data/HASH.data`), never part of the database, so that a deleted blob's bytes leave no copy in free pages of it (docs/decisions/0021).
 //!
-//! **Durability**: [`Blobs::sync`] writes the files and then the database to disk; nothing counts as stored before. After an unclean end [`Blobs::open`] drops entries whose file
+//! **Durability**: [`Blobs::sync`] writes the files and then the database to disk; nothing counts as stored before. After one that failed every other fails until the store is opened again: the
+//! system may have dropped what it could not write, and does not say so twice. After an unclean end [`Blobs::open`] drops entries whose file
 //! was cut off, so that they are fetched again. **Deletion**: iroh-blobs only deletes in its garbage collector, which runs here only when [`Blobs::delete`] asks, with everything else marked as live.
 
 use std::{
@@ -62,7 +63,8 @@ struct Inner {
     sweeper: Sweeper,
     /// Written since the last [`Blobs::sync`].
     unsynced: Mutex<BTreeSet<Hash>>,
-    syncing: tokio::sync::Mutex<()>,
+    /// Whether a sync has failed; locked while one runs.
+    syncing: tokio::sync::Mutex<bool>,
     /// While a deletion runs, tags of blobs stored meanwhile are kept, so that its list of live blobs may be a little old.
     sweeping: AtomicBool,
     kept: Mutex<Vec<TempTag>>,
@@ -124,12 +126,13 @@ impl Blobs {
 
     /// Writes everything stored so far to disk: files first, then the database. Only after this may a blob be acknowledged.
     pub async fn sync(&self) -> Result<(), NetError> {
-        let _one_at_a_time = self.0.syncing.lock().await;
-        let hashes = std::mem::take(&mut *lock(&self.0.unsynced));
-        let written = self.write_out(hashes.clone()).await;
-        if written.is_err() {
-            lock(&self.0.unsynced).extend(hashes);
+        let mut failed = self.0.syncing.lock().await;
+        if *failed {
+            return Err(NetError::store("earlier it could not write to its disk"));
         }
+        let hashes = std::mem::take(&mut *lock(&self.0.unsynced));
+        let written = self.write_out(hashes).await;
+        *failed = written.is_err();
         written
     }
 

@@ -115,8 +115,9 @@ pub(super) async fn connect(endpoint: &Endpoint, route: &Route, alpn: &[u8], wai
     }
     match timeout(wait, endpoint.connect(address, alpn)).await {
         Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(_)) if route.addresses.is_empty() && route.relay.is_none() => Err(unreachable("no address of it is known, and it was not found nearby".into())),
         Ok(Err(error)) => Err(unreachable(innermost(&error))),
-        Err(_) => Err(unreachable(format!("no answer within {} s", wait.as_secs_f32()))),
+        Err(_) => Err(unreachable(format!("no answer within {} s", wait.as_secs_f32().round().max(1.0)))),
     }
 }
 

@@ -43,8 +43,9 @@ pub enum NetError {
 }
 
 impl NetError {
+    /// With what the store's error was caused by, such as a full disk.
     pub(super) fn store(error: impl std::fmt::Display) -> Self {
-        Self::Store(error.to_string())
+        Self::Store(format!("{error:#}"))
     }
 
     pub(super) fn lost(error: impl std::fmt::Display) -> Self {

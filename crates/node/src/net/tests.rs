@@ -496,6 +496,24 @@ async fn after_a_power_cut_a_blob_is_whole_or_not_there() {
 }
 
 #[tokio::test]
+async fn after_a_failed_sync_nothing_counts_as_stored_until_the_store_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).await.unwrap();
+    let blob = blobs.put(bytes(1, 5000)).await.unwrap();
+    let (path, aside) = (dir.path().join(format!("data/{blob}.data")), dir.path().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    // A loop of links cannot be opened, and so not be written out.
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    assert!(blobs.sync().await.is_err());
+    fs::remove_file(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    // The system may have dropped what it failed to write, and would say that all is well.
+    assert!(blobs.sync().await.is_err());
+    assert!(blobs.shutdown().await.is_err());
+    drop(blobs);
+}
+
+#[tokio::test]
 async fn bytes_damaged_on_disk_are_never_handed_out() {
     let (source, sink) = (node(26, List::new(&[key(27)])).await, node(27, List::new(&[])).await);
     let blob = source.blobs.put(bytes(1, 50_000)).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use chartmesh_node::api::{GrantInfo, Request};
+use chartmesh_node::api::{ApiError, GrantInfo, Request};
 use clap::Args;
 
 use crate::{
@@ -28,8 +28,9 @@ pub(crate) struct Import {
 
 impl Import {
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let request = Request::ConsentImport { consent: files::read(&self.file)?, peer: self.to.clone(), named: self.named.clone() };
         let info: GrantInfo =
-            context.ask(Request::ConsentImport { consent: files::read(&self.file)?, peer: self.to.clone(), named: self.named.clone() }).await?;
+            context.ask(request).await.map_err(|error: ApiError| ApiError { what: format!("{}: {}", self.file.display(), error.what), ..error })?;
         context.output.answer(&info, super::render)?;
         Ok(Outcome::Done)
     }

@@ -16,7 +16,7 @@ use clap::Subcommand;
 use crate::{
     context::Context,
     failure::{Failure, Outcome},
-    plain::{count, minute, plain},
+    plain::{count, minute, plain, short},
     table::bullets,
 };
 
@@ -61,8 +61,19 @@ fn render(grant: &GrantInfo) -> String {
     }
     text.push_str(&bullets(&grant.terms));
     text.push_str(&format!("opens {} today\n", count(grant.readable, "record", "records")));
-    if grant.state != "active" {
-        text.push_str(&format!("Nothing new opens for {}. What was received before cannot be taken back.\n", plain(&grant.peer)));
+    let beside: Vec<String> = grant.beside.iter().map(short).collect();
+    let peer = plain(&grant.peer);
+    if !beside.is_empty() {
+        let (others, opens) = (count(beside.len() as u64, "other grant", "other grants"), count(grant.open, "record", "records"));
+        text.push_str(&format!(
+            "Take a look: {peer} has {others} in force ({}), and what any of them opens is open: {opens} today. `chartmesh consent revoke` ends one.\n",
+            beside.join(", ")
+        ));
+    } else if grant.state != "active" {
+        text.push_str(&format!("Nothing new opens for {peer}, and nothing more is taken from there. What was received before cannot be taken back.\n"));
+    }
+    for note in &grant.notes {
+        text.push_str(&format!("{}\n", plain(note)));
     }
     if !grant.confirmed.is_empty() {
         let nodes: Vec<_> = grant.confirmed.iter().map(|node| plain(node)).collect();
@@ -89,6 +100,9 @@ fn example(state: &str) -> GrantInfo {
         custodian: false,
         purpose: vec!["TREAT".into()],
         readable: 312,
+        beside: Vec::new(),
+        open: 312,
+        notes: Vec::new(),
         confirmed: vec!["Dr Lee".into()],
     }
 }
@@ -106,7 +120,22 @@ mod tests {
           - may read everything
           - but not mental-health
         opens 0 records today
-        Nothing new opens for Dr Lee. What was received before cannot be taken back.
+        Nothing new opens for Dr Lee, and nothing more is taken from there. What was received before cannot be taken back.
+        confirmed by Dr Lee
+        ");
+    }
+
+    #[test]
+    fn other_grants_to_the_same_peer_are_told_of() {
+        use chartmesh_identity::GrantId;
+        insta::assert_snapshot!(render(&GrantInfo { readable: 0, beside: vec![GrantId::new([0x3b; 16])], open: 340, ..example("revoked") }), @r"
+        2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a
+        Dr Lee (revoked), since 2026-03-02 09:41, until 2026-06-01 00:00
+        reason: moved away
+          - may read everything
+          - but not mental-health
+        opens 0 records today
+        Take a look: Dr Lee has 1 other grant in force (3b3b3b3b3b3b), and what any of them opens is open: 340 records today. `chartmesh consent revoke` ends one.
         confirmed by Dr Lee
         ");
     }

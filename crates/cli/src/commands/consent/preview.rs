@@ -7,7 +7,7 @@ use super::terms::Terms;
 use crate::{
     context::Context,
     failure::{Failure, Outcome},
-    plain::{count, plain},
+    plain::{count, plain, short},
     table::{Column, Table, bullets},
 };
 
@@ -31,6 +31,10 @@ impl Preview {
 fn render(info: &PreviewInfo) -> String {
     let mut text = format!("{}\n{}", plain(&info.peer), bullets(&info.terms));
     text.push_str(&format!("would open {}; {} would stay closed\n", count(info.readable, "record", "records"), info.closed));
+    if !info.beside.is_empty() {
+        let beside: Vec<String> = info.beside.iter().map(short).collect();
+        text.push_str(&format!("Counted along is what is open already by {}: {}\n", count(beside.len() as u64, "grant", "grants"), beside.join(", ")));
+    }
     if !info.compartments.is_empty() {
         let mut table = Table::new([Column::whole("COMPARTMENT"), Column::number("OPEN"), Column::number("CLOSED"), Column::cut("BECAUSE", 20)]);
         for line in &info.compartments {
@@ -63,6 +67,7 @@ mod tests {
         let info = PreviewInfo {
             peer: "Dr Lee".into(),
             terms: vec!["may read everything".into(), "but not mental-health".into()],
+            beside: vec![chartmesh_identity::GrantId::new([0x3b; 16])],
             readable: 300,
             closed: 12,
             compartments: vec![line("general/results", 300, 0, "may read everything"), line("mental-health/notes", 0, 12, "but not mental-health")],
@@ -73,6 +78,7 @@ mod tests {
           - may read everything
           - but not mental-health
         would open 300 records; 12 would stay closed
+        Counted along is what is open already by 1 grant: 3b3b3b3b3b3b
 
         COMPARTMENT          OPEN  CLOSED  BECAUSE
         general/results       300       0  may read everything

@@ -1,0 +1,125 @@
+//! After the acts: everything heals, what was stolen or put back is replaced with the recovery words, devices do what they owe, and what must hold is checked on the way.
+
+use std::collections::BTreeSet;
+
+use chartmesh_identity::AuthorKey;
+
+use super::{cast::CUSTODIAN, checks, people, story::Story};
+
+/// Heals and checks.
+pub(super) fn end(story: &mut Story) {
+    checks::views(story, "before anything heals");
+    let before = checks::contents(story);
+    story.world.clear_up();
+    checks::first_meetings(story);
+    story.meet_honest();
+    let recovered: Vec<bool> = (0..story.patients.len()).map(|patient| recover(story, patient)).collect();
+    story.rest();
+    story.meet_everybody();
+    for (patient, recovered) in recovered.into_iter().enumerate() {
+        renew(story, patient, recovered);
+    }
+    settle(story);
+    be_heard(story);
+    story.meet_everybody();
+    checks::views(story, "in the end");
+    checks::convergence(story);
+    checks::secrecy(story, "in the end");
+    checks::documents(story, &before);
+    checks::quiet(story);
+    finish(story);
+}
+
+/// A new device takes over where a device is stolen, its key is spent or forked, or the charter is contested. Whether it did.
+fn recover(story: &mut Story, patient: usize) -> bool {
+    let Some(held) = story.copy(patient, CUSTODIAN) else { return false };
+    let forked: BTreeSet<AuthorKey> = held.forks().iter().filter_map(|fork| fork.verify().ok()).map(|fork| fork.author).collect();
+    let ledger = held.id();
+    let lost = |node: usize| {
+        let person = &story.world.nodes[node].person;
+        story.world.is_bad(node) || story.world.nodes[node].is_spent(&ledger) || forked.contains(&person.author())
+    };
+    let listed = |node: &usize| held.charter().device(&story.world.nodes[*node].person.author()).is_some_and(|device| device.suspended.is_none());
+    let lost: Vec<usize> = (0..story.roles.len()).filter(listed).filter(|node| lost(*node)).collect();
+    // Whoever a void version made a device has no standing, and needs none to be taken away.
+    let standing = story.writers(patient).len();
+    if lost.is_empty() && !held.contested() && standing > 0 {
+        return false;
+    }
+    let fences: Vec<_> = lost.iter().map(|node| story.world.nodes[*node].person.author()).map(|author| (author, held.device_fence(&author))).collect();
+    let spare = story.patients[patient].devices[3];
+    let device = people::as_device(&story.world.nodes[spare].person);
+    let words = story.patients[patient].words();
+    let next = people::next_charter(held.charter(), held.charter_hash(), ledger, &words, |next| {
+        for (author, fence) in fences {
+            next.devices.iter_mut().filter(|device| device.key == author).for_each(|device| device.suspended = Some(fence.clone()));
+        }
+        next.devices.push(device);
+    });
+    story.world.note(|world| format!("{} takes over", world.name(spare)));
+    story.world.amend(CUSTODIAN, ledger, &next);
+    story.rest();
+    story.world.connect(spare, CUSTODIAN, None);
+    story.rest();
+    true
+}
+
+/// What comes after a recovery or a suspension is not opened with keys that devices had or gave which have no authority now.
+fn renew(story: &mut Story, patient: usize, recovered: bool) {
+    let suspends = story.copy(patient, CUSTODIAN).is_some_and(|held| held.charter().devices.iter().any(|device| device.suspended.is_some()));
+    if let Some(device) = story.writers(patient).first().copied().filter(|_| recovered || suspends) {
+        for lane in story.patients[patient].catalogs {
+            story.epoch(device, lane);
+        }
+    }
+    story.rest();
+}
+
+/// Every device does what it owes, until nothing is owed.
+fn settle(story: &mut Story) {
+    for patient in 0..story.patients.len() {
+        for _ in 0..2 {
+            for device in story.writers(patient) {
+                story.duties(device);
+                story.rest();
+            }
+        }
+    }
+}
+
+/// The patients are heard from, so that custodians serve.
+fn be_heard(story: &mut Story) {
+    for patient in 0..story.patients.len() {
+        if let Some(device) = story.writers(patient).first().copied() {
+            story.checkpoint_all(device);
+        }
+    }
+    story.rest();
+}
+
+/// All grants end; nothing that comes later reaches a party.
+fn finish(story: &mut Story) {
+    for patient in 0..story.patients.len() {
+        if let Some(device) = story.writers(patient).first().copied() {
+            story.revoke_all(device);
+        }
+    }
+    story.rest();
+    settle(story);
+    checks::secrecy(story, "after every grant has ended");
+    let before = checks::held_by_parties(story);
+    for patient in 0..story.patients.len() {
+        for catalog in 0..3 {
+            if let Some(device) = story.writers(patient).first().copied() {
+                story.publish(device, catalog, 0, 64);
+            }
+        }
+    }
+    story.rest();
+    checks::nothing_new(story, &before);
+    checks::views(story, "after every grant has ended");
+    let unsettled = story.world.unsettled();
+    for what in unsettled {
+        story.world.problem(super::world::Rule::Convergence, what);
+    }
+}
