@@ -26,6 +26,8 @@ use crate::{
 
 /// How long peers may take to supply what is missing.
 const FETCH_WAIT: Duration = Duration::from_secs(60);
+/// How long after that the rest may take.
+const LAST_WAIT: Duration = Duration::from_secs(10);
 const NOBODY: &str = "nobody who was reached could supply it: run `chartmesh sync` while a device or custodian of the patient runs; what a provider lost that it had published, the \
 patient has; what only this home held, only its source or a backup has";
 
@@ -165,8 +167,12 @@ async fn supply(node: &Node, incomplete: bool) -> Result<(), ApiError> {
     if !incomplete && node.with(|core| core.missing().is_empty()) {
         return Ok(());
     }
+    node.start_network(None, false).await?;
     let claimed = claim(node).await;
     let synced = node.sync(FETCH_WAIT).await.map(drop);
+    // A session may have nothing left to give and still owe bodies that it was asked for, and what is in them may name more.
+    let all = |core: &Core| core.missing().is_empty() && core.replica.bodiless.values().all(BTreeSet::is_empty);
+    let _ = wait_for(node, Instant::now() + LAST_WAIT, |core| all(core).then_some(Ok(()))).await;
     claimed.and(synced)
 }
 
@@ -177,7 +183,6 @@ async fn claim(node: &Node) -> Result<(), ApiError> {
         Some((patient.ledger, Zeroizing::new(*patient.root.expose_seed())))
     });
     let Some((ledger, root)) = root else { return Ok(()) };
-    node.start_network(None, false).await?;
     let net = node.net().await.ok_or_else(|| ApiError::failed("the network was stopped"))?;
     let own = node.with(|core| core.replica.me.card.signed().clone());
     let holds = |core: &Core| core.replica.ledgers.contains_key(&ledger);
@@ -193,8 +198,6 @@ async fn claim(node: &Node) -> Result<(), ApiError> {
             break;
         }
     }
-    drop(net);
-    node.stop_network().await;
     result
 }
 

@@ -77,8 +77,13 @@ async fn examine(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<
     info.findings.extend(checkup.damage.iter().map(|damage| tables::explain(damage, whole)));
     let changed = tables::settle(&vault, &checkup, whole, &mut info)?;
     let core = Core::load(vault)?;
+    for (id, bodiless) in core.replica.bodiless.iter().filter(|(_, bodiless)| !bodiless.is_empty()) {
+        let problem = format!("the sealed bodies of {} entries are missing", bodiless.len());
+        info.note(format!("ledger {}", id.short()), problem, tables::ENTRIES, Some(tables::MENDS));
+    }
+    let incomplete = changed || !whole || core.replica.bodiless.values().any(|bodiless| !bodiless.is_empty());
     let documents = documents::look(home, scratch.path(), &core, &mut info).await?;
-    let open = Opened { core, at_rest, vault: changed || !checkup.damage.is_empty(), incomplete: changed || !whole, documents, scratch };
+    let open = Opened { core, at_rest, vault: changed || !checkup.damage.is_empty(), incomplete, documents, scratch };
     Ok(Examined { info: info.judged(), open: Some(open) })
 }
 

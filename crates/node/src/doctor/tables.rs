@@ -21,7 +21,7 @@ use crate::{
 const PAGE: usize = 512;
 
 pub(super) const ENTRIES: &str = "entries are missing here; the patient's devices and custodians supply them again";
-const MENDS: &str = "`chartmesh doctor --repair`, best while a device or custodian of the patient runs";
+pub(super) const MENDS: &str = "`chartmesh doctor --repair`, best while a device or custodian of the patient runs";
 
 /// What it means when values of a table are gone, and whether peers supply them again or they are made again.
 fn meaning(table: Table) -> (&'static str, bool) {
