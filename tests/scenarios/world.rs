@@ -239,8 +239,10 @@ impl Home {
 
     /// Starts `serve` on an address and awaits its ready line.
     pub(crate) fn serve_at(&self, address: &str) -> Serving {
-        let mut child =
-            self.command(&["--json", "serve", "--listen", address]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let child = self.command(&["--json", "serve", "--listen", address]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        // From here on it is killed if something fails.
+        let mut serving = Serving { child, ready: Value::Null };
+        let child = &mut serving.child;
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().expect("stdout is piped")).read_line(&mut line).expect("a line");
         if line.is_empty() {
@@ -251,7 +253,8 @@ impl Home {
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("ready line ({error}): {line}"));
         assert_eq!(ready["ready"], true);
         schema::check("ready", &ready);
-        Serving { child, ready }
+        serving.ready = ready;
+        serving
     }
 
     /// The ticket, with the addresses of a running node if there is one.

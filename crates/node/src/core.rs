@@ -225,7 +225,7 @@ impl Core {
     pub(crate) fn break_off(&mut self, error: impl std::fmt::Display) -> ApiError {
         self.broken = true;
         self.sessions.drop_all();
-        ApiError::failed(format_args!("could not write to the vault: {error}")).advise(MEND)
+        ApiError::failed(format_args!("this node could not write to its disk: {error}")).advise(MEND)
     }
 
     /// Every document that an entry names.

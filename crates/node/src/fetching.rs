@@ -80,7 +80,7 @@ impl Node {
             left |= self.fetch_into(net, &self.0.blobs, sources, fresh).await?;
         }
         if !held.is_empty() {
-            self.0.blobs.sync().await.map_err(ApiError::failed)?;
+            self.0.blobs.sync().await.map_err(|error| self.break_off(error))?;
             let directory = self.0.home.path().join("proof");
             let _ = std::fs::remove_dir_all(&directory);
             let scratch = Blobs::open(&directory).await.map_err(ApiError::failed)?;
@@ -111,6 +111,9 @@ impl Node {
             core.deliver(delivered, &mut batch);
             if let Err(error) = core.vault.commit(batch) {
                 return Err(core.break_off(error));
+            }
+            if let Some(reason) = report.store {
+                return Err(core.break_off(reason));
             }
             core.sessions.note_fetched(sources, &got, missing.iter().map(|one| one.blob));
             core.tell_pending();

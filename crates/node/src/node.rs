@@ -133,8 +133,14 @@ impl Node {
     /// Ends everything that runs and closes the stores.
     pub async fn stop(&self) -> Result<(), ApiError> {
         self.stop_network().await;
-        self.0.blobs.sync().await.map_err(ApiError::failed)?;
-        self.0.blobs.shutdown().await.map_err(ApiError::failed)
+        let closed = self.0.blobs.shutdown().await.map_err(ApiError::failed);
+        // Of a disk that failed this says more than what the store makes of it.
+        self.with(|core| core.check()).and(closed)
+    }
+
+    /// Stops changing and sending, because the disk failed.
+    pub(crate) fn break_off(&self, error: impl std::fmt::Display) -> ApiError {
+        self.with(|core| core.break_off(error))
     }
 
     /// Answers a question.

@@ -169,11 +169,11 @@ impl Node {
         let mut stored = Vec::new();
         while let Some(round) = sealed.recv().await {
             let (documents, bytes): (Vec<_>, Vec<_>) = round.into_iter().map(|one| (Stored { place: one.place, manifest: one.manifest }, one.bytes)).unzip();
-            self.0.blobs.put_many(bytes).await.map_err(ApiError::failed)?;
+            self.0.blobs.put_many(bytes).await.map_err(|error| self.break_off(error))?;
             stored.extend(documents);
         }
         sealing.await.map_err(|_| ApiError::failed("sealing was cut short"))??;
-        self.0.blobs.sync().await.map_err(ApiError::failed)?;
+        self.0.blobs.sync().await.map_err(|error| self.break_off(error))?;
         Ok(stored)
     }
 }

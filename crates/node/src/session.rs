@@ -24,6 +24,9 @@ use crate::{
     time,
 };
 
+/// What a node whose disk has failed says to its peers.
+const STOPPED: &str = "this node has stopped";
+
 /// What leaves through a link.
 pub(crate) enum Out {
     /// A frame.
@@ -107,8 +110,11 @@ impl Sessions {
         self.slots.get(&id)
     }
 
-    /// Drops every session without a further word.
+    /// Drops every session without a further word than that this node has stopped: a link that ends well tells the peer that everything has come.
     pub(crate) fn drop_all(&mut self) {
+        for slot in self.slots.values() {
+            let _ = slot.outbox.try_send(Out::Close(STOPPED.to_owned()));
+        }
         self.slots.clear();
         self.waiting.clear();
         self.signals.sessions.notify_waiters();
@@ -178,7 +184,7 @@ impl Core {
     ) -> u64 {
         let options = Options { claim: claim.is_some() };
         if self.is_broken() {
-            let _ = outbox.try_send(Out::Close("this node has stopped".to_owned()));
+            let _ = outbox.try_send(Out::Close(STOPPED.to_owned()));
         }
         if side == Side::Responder {
             let lost: Vec<u64> = self.sessions.lost(&remote).collect();

@@ -56,6 +56,8 @@ pub struct FetchReport {
     pub got: Vec<BlobHash>,
     /// Not, and why.
     pub failed: Vec<(BlobHash, String)>,
+    /// Why the store here failed, if it did: what failed then may be had from the same sources another time.
+    pub store: Option<String>,
 }
 
 /// A blob or a piece of one.
@@ -76,8 +78,8 @@ struct Group {
 struct Queue {
     waiting: VecDeque<Group>,
     running: usize,
-    /// Set when the store itself fails: nothing more is of use.
-    broken: bool,
+    /// Why the store itself failed: nothing more is of use.
+    broken: Option<String>,
     /// Why a blob could not be had, by the last source that failed.
     reasons: BTreeMap<Hash, String>,
     /// Small blobs that have come, of the stated lengths, and keep them from being deleted: larger ones are tagged before they are fetched.
@@ -86,7 +88,7 @@ struct Queue {
 
 impl Queue {
     fn is_drained(&self) -> bool {
-        self.broken || (self.running == 0 && self.waiting.is_empty())
+        self.broken.is_some() || (self.running == 0 && self.waiting.is_empty())
     }
 }
 
@@ -137,9 +139,9 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
         blobs.written(missing.iter().filter(|(_, length)| *length > WHOLE).map(|(hash, _)| *hash));
     }
     let synced = blobs.sync().await;
-    let Queue { reasons, stored, .. } = std::mem::take(&mut *lock(&job.queue));
+    let Queue { reasons, stored, broken, .. } = std::mem::take(&mut *lock(&job.queue));
     let come: BTreeSet<BlobHash> = stored.iter().map(|tag| to_id(tag.hash())).collect();
-    let mut report = FetchReport::default();
+    let mut report = FetchReport { store: broken.or_else(|| synced.as_ref().err().map(ToString::to_string)), ..FetchReport::default() };
     for (id, length) in wanted {
         let size = if come.contains(&id) { Ok(Some(length)) } else { blobs.size(&id).await };
         let failure = match (&synced, size) {
@@ -248,7 +250,7 @@ impl Job<'_> {
             let changed = self.changed.notified();
             {
                 let mut queue = lock(&self.queue);
-                if queue.broken {
+                if queue.broken.is_some() {
                     return None;
                 }
                 if let Some(at) = queue.waiting.iter().position(|group| !group.refused_by.contains(&source)) {
@@ -285,10 +287,10 @@ impl Job<'_> {
                 }
             }
             Some(Fault::Store(reason)) => {
-                queue.broken = true;
                 for item in &rest {
                     queue.reasons.insert(item.hash, reason.clone());
                 }
+                queue.broken = Some(reason);
             }
         }
         if !rest.is_empty() {
