@@ -18,6 +18,16 @@ fn a_script_replays_the_history_that_it_was_written_for() {
     assert!(told.lines.iter().any(|line| line.contains("-- meet")), "what happened is told");
 }
 
+/// Scripts that broke a rule once.
+#[test]
+fn what_broke_a_rule_once_does_not_any_more() {
+    for text in [include_str!("scripts/withheld-bar.txt")] {
+        let script: Script = text.parse().unwrap();
+        let report = sim::run_script(&script, false);
+        assert!(report.problems.is_empty(), "{text}\n{:#?}", report.problems);
+    }
+}
+
 #[test]
 fn what_must_hold_does() {
     for seed in 0..8 {
