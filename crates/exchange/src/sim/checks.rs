@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chartmesh_identity::{EntryHash, GrantId, PartyKey};
+use chartmesh_identity::{AuthorKey, EntryHash, GrantId, PartyKey};
 use chartmesh_ledger::{Action, Entry, Ledger, Verdict, Void};
 
 use super::{
@@ -164,9 +164,9 @@ pub(super) fn convergence(story: &mut Story) {
         for node in story.honest_parties() {
             problems.extend(party(story, patient, node, copy, &model));
         }
-        // A thief may have granted it something before the device was known to be stolen.
+        // A thief may have granted it something.
         for node in honest(story).into_iter().filter(|node| story.roles[*node] == Role::Stranger) {
-            if !hashes(story, patient, node).is_empty() && !model.had_grant(&story.party(node)) {
+            if !hashes(story, patient, node).is_empty() && !story.world.truth.has_circle(copy.id(), &story.party(node)) {
                 problems.push(format!("a stranger holds entries of {whose}"));
             }
         }
@@ -215,6 +215,11 @@ fn readable(story: &Story, patient: usize) -> BTreeMap<PartyKey, BTreeSet<EntryH
     let private = story.world.shown_in_private().filter(|(of, _)| *of == ledger).filter_map(|(_, raw)| Entry::read(raw.clone()).ok());
     let private: Vec<Entry> = private.collect();
     let all: BTreeMap<EntryHash, &Entry> = copies().flat_map(entries).chain(&private).map(|entry| (entry.hash(), entry)).collect();
+    // What a device had signed before it was put back, and nobody but the party has heard of, nobody can take away.
+    let restored: BTreeSet<AuthorKey> =
+        (0..story.roles.len()).filter(|node| story.world.truth.is_restored(*node)).map(|node| story.world.nodes[node].person.author()).collect();
+    let custodian = story.copy(patient, CUSTODIAN);
+    let is_lost = |entry: &Entry| restored.contains(&entry.author()) && !custodian.is_some_and(|held| held.has(&entry.hash()));
     let mut parties: BTreeMap<GrantId, BTreeSet<PartyKey>> = BTreeMap::new();
     for entry in all.values() {
         if let Action::Grant { id, party, .. } = entry.header.action {
@@ -222,7 +227,7 @@ fn readable(story: &Story, patient: usize) -> BTreeMap<PartyKey, BTreeSet<EntryH
         }
     }
     let mut readable: BTreeMap<PartyKey, BTreeSet<EntryHash>> = BTreeMap::new();
-    for entry in all.values() {
+    for entry in all.values().filter(|entry| !is_lost(entry)) {
         if let Action::Envelope { grant, epochs, .. } = &entry.header.action {
             for party in parties.get(grant).into_iter().flatten() {
                 readable.entry(*party).or_default().extend(epochs);

@@ -47,7 +47,11 @@ impl Story {
         let draft = Draft { uses, epoch, body: Some(vec![7; 40]), ..Draft::new(lane, action) };
         let ledger = self.ledger(patient);
         let other = self.world.nodes[node].sign_at(ledger, draft, time, seq, prev);
-        let to = self.world.below(self.roles.len());
+        // Most often to one of those that hold everything, so that two of them disagree until they meet.
+        let whole: Vec<usize> =
+            (0..self.roles.len()).filter(|to| *to != node && (self.roles[*to] == Role::Custodian || self.roles[*to] == Role::Device(patient))).collect();
+        let any = self.world.below(self.roles.len());
+        let to = if self.world.chance(80) { whole[self.world.below(whole.len())] } else { any };
         self.world.note(|world| format!("{} signs {} for place {seq} again, for {} alone", world.name(node), other.hash().short(), world.name(to)));
         self.world.show_to(node, to, ledger, &other);
         self.world.connect(node, to, None);

@@ -13,9 +13,15 @@ pub(super) fn end(story: &mut Story) {
     story.world.clear_up();
     checks::first_meetings(story);
     story.meet_honest();
-    let recovered: Vec<bool> = (0..story.patients.len()).map(|patient| recover(story, patient)).collect();
-    story.rest();
-    story.meet_everybody();
+    let mut recovered = vec![false; story.patients.len()];
+    // Twice: a thief may bring out a rival charter version only after the first recovery.
+    for _ in 0..2 {
+        for (patient, recovered) in recovered.iter_mut().enumerate() {
+            *recovered |= recover(story, patient);
+        }
+        story.rest();
+        story.meet_everybody();
+    }
     for (patient, recovered) in recovered.into_iter().enumerate() {
         renew(story, patient, recovered);
     }
@@ -54,7 +60,9 @@ fn recover(story: &mut Story, patient: usize) -> bool {
         for (author, fence) in fences {
             next.devices.iter_mut().filter(|device| device.key == author).for_each(|device| device.suspended = Some(fence.clone()));
         }
-        next.devices.push(device);
+        if !next.devices.iter().any(|listed| listed.key == device.key) {
+            next.devices.push(device);
+        }
     });
     story.world.note(|world| format!("{} takes over", world.name(spare)));
     story.world.amend(CUSTODIAN, ledger, &next);

@@ -80,6 +80,11 @@ impl Truth {
         entry.party() == *party || self.is_circle(ledger, lane, party) || self.reads.contains(&(ledger, *party, lane)) || write_only
     }
 
+    /// Whether anybody ever granted a party something, be it void.
+    pub fn has_circle(&self, ledger: LedgerId, party: &PartyKey) -> bool {
+        self.circles.iter().any(|((of, _), theirs)| *of == ledger && theirs == party)
+    }
+
     fn is_circle(&self, ledger: LedgerId, lane: LaneId, party: &PartyKey) -> bool {
         self.circles.get(&(ledger, lane)) == Some(party)
     }

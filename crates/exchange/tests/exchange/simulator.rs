@@ -18,6 +18,14 @@ fn a_script_replays_the_history_that_it_was_written_for() {
     assert!(told.lines.iter().any(|line| line.contains("-- meet")), "what happened is told");
 }
 
+/// This broke a rule once.
+#[test]
+fn a_bar_that_is_withheld_is_known_by_the_epoch_that_covers_it() {
+    let script: Script = include_str!("scripts/withheld-bar.txt").parse().unwrap();
+    let report = sim::run_script(&script, false);
+    assert!(report.problems.is_empty(), "{:#?}", report.problems);
+}
+
 #[test]
 fn what_must_hold_does() {
     for seed in 0..8 {
