@@ -188,6 +188,8 @@ impl Node {
             }
         }
         if called && reached.is_empty() {
+            // Whose own disk has failed has ended its sessions itself.
+            self.with(|core| core.check())?;
             let all = missed.iter().map(|(name, reason)| format!("{name}: {reason}")).collect::<Vec<_>>().join("; ");
             return Err(ApiError::unreachable(format_args!("nobody could be reached ({all})"))
                 .advise("the others must be running `chartmesh serve`; `chartmesh peer list` shows where they were last"));
