@@ -27,6 +27,8 @@ const LOOK: &str = "`chartmesh doctor` says what is damaged, `chartmesh doctor -
 /// How long a command waits for another one on the same home to end, and how often it looks.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// How long closing may take.
+const CLOSE_WAIT: Duration = Duration::from_secs(20);
 
 /// A node of one home directory. One process at a time holds it.
 #[derive(Clone)]
@@ -130,10 +132,14 @@ impl Node {
         self.start_network(listen, true).await
     }
 
-    /// Ends everything that runs and closes the stores.
+    /// Ends everything that runs and closes the stores. What was acknowledged is on disk before.
     pub async fn stop(&self) -> Result<(), ApiError> {
-        self.stop_network().await;
-        let closed = self.0.blobs.shutdown().await.map_err(ApiError::failed);
+        let close = async {
+            self.stop_network().await;
+            self.0.blobs.shutdown().await.map_err(ApiError::failed)
+        };
+        // A disk that fails can hold up whoever waits for it for ever.
+        let closed = tokio::time::timeout(CLOSE_WAIT, close).await.unwrap_or_else(|_| Err(self.break_off("its stores did not close")));
         // Of a disk that failed this says more than what the store makes of it.
         self.with(|core| core.check()).and(closed)
     }
