@@ -213,7 +213,13 @@ fn a_disk_that_takes_no_writes_is_reported_and_loses_nothing() {
     household.disk.remount("rw");
     household.goes_on();
 
-    // And under a node that is running, as after a fault that the file system noticed itself.
+    // Under a node that does nothing but end.
+    household.serving = Some(household.patient.serve());
+    household.disk.remount("abort");
+    Household::ends(&mut household.serving);
+    household.disk.mend();
+
+    // And under one that goes on, as after a fault that the file system noticed itself.
     household.serving = Some(household.patient.serve());
     household.imports(0);
     household.disk.remount("abort");

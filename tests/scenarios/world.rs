@@ -347,7 +347,8 @@ impl Serving {
     /// Ends it as a person would, and awaits its end. Its exit code, and what it said on stderr.
     pub(crate) fn terminate(mut self) -> (i32, String) {
         self.signal("TERM");
-        let status = self.child.wait().expect("it ends");
+        until("serve ends on SIGTERM", || self.child.try_wait().expect("it can be waited for").is_some());
+        let status = self.child.wait().expect("it has ended");
         let mut said = String::new();
         self.child.stderr.take().expect("stderr is piped").read_to_string(&mut said).expect("text");
         assert!(!said.contains("panicked"), "{said}");

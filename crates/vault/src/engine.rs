@@ -10,6 +10,7 @@ use std::{
     io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -31,6 +32,8 @@ const OVERHEAD: usize = 160;
 /// How long sled's own lock is waited for, and in which steps.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
+/// How long closing may take.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest record that is stored in one piece.
 const INLINE: usize = 8 * 1024;
 /// Length of the pieces of longer ones.
@@ -209,13 +212,19 @@ impl Engine {
 
     /// Closes it for good: whatever follows is refused.
     pub(crate) fn close(&mut self) {
-        let db = self.db.take();
+        let Some(db) = self.db.take() else { return };
         if self.failed {
             // Closing writes, and after a write that failed sled waits for its end for ever. Everything acknowledged is on disk already.
-            std::mem::forget(db);
-        } else {
-            // It may assert while closing.
-            drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
+            return std::mem::forget(db);
+        }
+        // The disk may also fail now, with the same end; and sled may assert.
+        let (open, closed) = mpsc::channel::<()>();
+        let closing = thread::Builder::new().spawn(move || {
+            drop(db);
+            drop(open);
+        });
+        if closing.is_ok() && closed.recv_timeout(CLOSE_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            self.failed = true;
         }
     }
 
