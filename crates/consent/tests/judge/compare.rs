@@ -211,6 +211,14 @@ fn granted(read: &Read<'_>, history: &History, tally: &mut Tally) -> Agreed {
         let own = Request { requester: PARTY.to_owned(), acts_for: Vec::new(), ..request.clone() };
         for record in &history.records {
             let judge = |action: Action| verdict::one(&rules, &Request { action, ..own.clone() }, record) == Says::Permit;
+            if let Ok(terms) = &grant {
+                // To add records and to keep them sealed is for all records, or for none.
+                let within = terms.expires.is_none_or(|end| own.now < end) && terms.purposes().contains(&own.purpose);
+                for (action, flag) in [(Action::Collect, terms.write), (Action::KeepSealed, terms.custodian)] {
+                    let agreed = if flag { !within || judge(action) } else { own.action != action || !judge(action) };
+                    agree(agreed, &format!("the grant says of {action:?} {flag}"), || format!("{terms:?}\n{}", shown(&[&paper], &own, record)))?;
+                }
+            }
             match &grant {
                 Ok(terms) if reads(own.action) => {
                     let (decided, judged) = (permitted(&decide(terms, &own, record)), judge(own.action));
@@ -224,19 +232,7 @@ fn granted(read: &Read<'_>, history: &History, tally: &mut Tally) -> Agreed {
                         agree(written == judged, &format!("written again judged {written}, before {judged}"), || shown(&[&paper, out], &own, record))?;
                     }
                 }
-                Ok(terms) => {
-                    // To add records and to keep them sealed is for all records, or for none.
-                    let flag = match own.action {
-                        Action::Collect => terms.write,
-                        Action::KeepSealed => terms.custodian,
-                        _ => continue,
-                    };
-                    let within = terms.expires.is_none_or(|end| own.now < end) && terms.purposes().contains(&own.purpose);
-                    let judged = judge(own.action);
-                    agree(if flag { judged || !within } else { !judged }, &format!("the grant says {flag}, judged {judged}"), || {
-                        format!("{terms:?}\n{}", shown(&[&paper], &own, record))
-                    })?;
-                }
+                Ok(_) => {}
                 Err(NoGrant::Nothing) => {
                     // What cannot be read is nothing to a party, even if it could be used.
                     let asked = own.purpose == Coding::new(ACT_REASON, "TREAT") && own.action == Action::Access;

@@ -248,7 +248,13 @@ fn consent(dice: &mut Dice) -> Value {
     if let Some(code) = rule {
         consent["policyRule"] = json!({"coding": [{"system": ACT_CODE, "code": code}]});
     }
-    if dice.percent(92) || rule.is_none() {
+    if dice.percent(4) {
+        // To add records, or to keep them sealed, beside what may be read.
+        let (system, code) = dice.pick(&[(CONSENT_ACTION, "collect"), (OWN_ACTION, "keep-sealed")]);
+        let adds = json!({"type": "permit", "action": [{"coding": [{"system": system, "code": code}]}]});
+        let reads = provision(dice, Some("permit"), 1);
+        consent["provision"] = json!({"type": "deny", "provision": [adds, reads]});
+    } else if dice.percent(92) || rule.is_none() {
         let untyped = rule == Some("OPTIN") && dice.percent(50);
         let kind = if untyped { None } else { Some(if dice.percent(60) { "permit" } else { "deny" }) };
         consent["provision"] = provision(dice, kind, if untyped { 0 } else { 2 });
