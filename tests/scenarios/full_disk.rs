@@ -234,7 +234,6 @@ fn a_disk_that_takes_no_writes_is_reported_and_loses_nothing() {
 }
 
 #[test]
-#[ignore = "a node whose disk fails late may not end when it is told to"]
 fn a_disk_that_fails_late_loses_nothing_that_was_acknowledged() {
     for of_custodian in [false, true] {
         let Some(disk) = Disk::failing(DISK, 12 << 20) else { return };
