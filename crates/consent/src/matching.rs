@@ -224,9 +224,15 @@ fn instance(reference: &str, facts: &ResourceFacts) -> Answers {
     if from_there && that_version { Answers::YES } else { Answers::DOUBT }
 }
 
-/// Whether what a record names is what a provision names. Only of the form `Type/id` do two references tell that they are not the same.
+/// Whether what a record names is what a provision names. Two references of the form `Type/id` tell that they are not the same, and so does a
+/// search for another type.
 fn found(own: &str, named: &str) -> Answers {
-    if own == named || (type_of(own).is_some() && type_of(named).is_some()) { same(own, named) } else { Answers::DOUBT }
+    match (type_of(own), type_of(named)) {
+        _ if own == named => same(own, named),
+        (Some(_), Some(_)) => same(own, named),
+        (None, Some(named)) if searched(own).is_some_and(|kind| kind != named) => Answers::NO,
+        _ => Answers::DOUBT,
+    }
 }
 
 /// Whether two literal references name the same thing. One relative and one absolute that end alike
@@ -279,6 +285,16 @@ fn type_of(reference: &str) -> Option<&str> {
     split(unversioned(reference)).map(|(_, kind, _)| kind)
 }
 
+/// The type that a conditional reference `Type?search` looks for (<https://hl7.org/fhir/R4/http.html#trules>).
+fn searched(reference: &str) -> Option<&str> {
+    let (target, _) = reference.split_once('?')?;
+    Some(target.rsplit_once('/').map_or(target, |(_, kind)| kind)).filter(|kind| is_type(kind))
+}
+
+fn is_type(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase()) && name.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
 /// Base, type and id of a reference `Type/id` or `base/Type/id`.
 fn split(reference: &str) -> Option<(Option<&str>, &str, &str)> {
     let (front, id) = reference.rsplit_once('/')?;
@@ -286,8 +302,7 @@ fn split(reference: &str) -> Option<(Option<&str>, &str, &str)> {
         Some((base, kind)) => (Some(base), kind),
         None => (None, front),
     };
-    let is_type = kind.starts_with(|c: char| c.is_ascii_uppercase()) && kind.bytes().all(|b| b.is_ascii_alphanumeric());
-    (is_type && !id.is_empty() && !id.contains('?')).then_some((base, kind, id))
+    (is_type(kind) && !id.is_empty() && !id.contains('?')).then_some((base, kind, id))
 }
 
 #[cfg(test)]
@@ -323,6 +338,8 @@ mod tests {
         assert_eq!(authors(&named, Subject::Resource(&resource)), Answers::DOUBT);
         resource.authors = vec!["Practitioner?identifier=x|9".to_owned()];
         assert_eq!(authors(&named, Subject::Resource(&resource)), Answers::DOUBT);
+        resource.authors = vec!["https://a.example/fhir/Organization?identifier=x|9".to_owned()];
+        assert!(authors(&named, Subject::Resource(&resource)).is_no(), "what that finds is no practitioner");
         resource.authors = vec!["Practitioner/2".to_owned()];
         assert!(authors(&named, Subject::Resource(&resource)).is_no());
         assert_eq!(authors(&["urn:oid:1.2.3".to_owned()], Subject::Resource(&resource)), Answers::DOUBT);

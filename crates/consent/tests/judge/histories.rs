@@ -193,7 +193,10 @@ pub(crate) fn record(dice: &mut Dice) -> ResourceFacts {
         labels: level.into_iter().chain(dice.some(30, &SENSITIVE).map(|code| Coding::new(ACT_CODE, code))).collect(),
         codes: (0..dice.below(3)).map(|_| dice.pick(&CODES)).map(|(system, code)| Coding::new(system, code)).collect(),
         authors: (0..dice.below(3))
-            .map(|_| if dice.percent(10) { dice.pick(&["Practitioner?identifier=x|9", "#author"]) } else { dice.pick(&WHO) }.to_owned())
+            .map(|_| {
+                if dice.percent(10) { dice.pick(&["Practitioner?identifier=x|9", "https://a.example/Organization?name=x", "#author"]) } else { dice.pick(&WHO) }
+                    .to_owned()
+            })
             .collect(),
         encounter: dice
             .some(60, &["Encounter/1", "Encounter/1", "Encounter/2", "https://a.example/fhir/Encounter/1", "Encounter?identifier=9"])

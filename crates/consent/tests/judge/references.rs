@@ -7,8 +7,8 @@ pub(crate) enum Name<'a> {
     Resource { base: Option<&'a str>, kind: &'a str, id: &'a str, version: Option<&'a str> },
     /// `urn:uuid:...` and other URNs: the scheme, and the whole.
     Urn(&'a str, &'a str),
-    /// `Type?search`: whatever the search finds.
-    Search,
+    /// `[base/]Type?search`: whatever of that type the search finds.
+    Search { kind: &'a str },
     /// `#id`: something within the resource that says so, without a name outside.
     Contained,
     /// Something else that is compared as it is written.
@@ -20,8 +20,8 @@ impl<'a> Name<'a> {
         if text.starts_with('#') {
             return Self::Contained;
         }
-        if text.contains('?') {
-            return Self::Search;
+        if let Some((target, _)) = text.split_once('?') {
+            return Self::Search { kind: target.rsplit('/').next().unwrap_or(target) };
         }
         if text.starts_with("urn:") {
             return Self::Urn(text.rsplit_once(':').map_or(text, |(scheme, _)| scheme), text);
@@ -43,7 +43,7 @@ impl<'a> Name<'a> {
 
     /// Whether a Consent may name somebody so.
     pub(crate) fn can_be_compared(self) -> bool {
-        !matches!(self, Self::Search | Self::Contained)
+        !matches!(self, Self::Search { .. } | Self::Contained)
     }
 
     /// Whether a Consent may name a record so.
@@ -69,7 +69,8 @@ impl<'a> Name<'a> {
                 let bases = base == other_base || (wary && base.is_some() != other_base.is_some());
                 (kind, id) == (other_kind, other_id) && bases
             }
-            (Self::Search | Self::Contained, _) | (_, Self::Search | Self::Contained) => wary,
+            (Self::Search { kind }, Self::Resource { kind: other, .. }) => wary && (kind == other || !is_type(kind)),
+            (Self::Search { .. } | Self::Contained, _) | (_, Self::Search { .. } | Self::Contained) => wary,
             _ => wary || self == other,
         }
     }
