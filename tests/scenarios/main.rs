@@ -2,6 +2,7 @@
 
 mod attachments;
 mod audit;
+mod canaries;
 mod chance;
 mod chart;
 mod crash;

@@ -11,6 +11,7 @@ mod demo;
 mod duration;
 mod failure;
 mod files;
+mod hardening;
 mod output;
 mod passphrase;
 mod plain;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
     };
     let output = Output::new(arguments.json);
     trace(arguments.verbose);
+    hardening::close();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&output, ApiError::failed(format_args!("cannot start: {error}")).into()),
