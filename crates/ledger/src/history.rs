@@ -131,11 +131,11 @@ impl History {
         &self.devices
     }
 
-    /// All versions held, predecessors first, then by hash.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Verified<Charter>> {
+    /// All versions held with their hashes, predecessors first, then by hash.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&CharterHash, &Verified<Charter>)> {
         let mut all: Vec<_> = self.held.iter().collect();
         all.sort_by_key(|(hash, charter)| (charter.version, **hash));
-        all.into_iter().map(|(_, charter)| charter)
+        all.into_iter()
     }
 }
 

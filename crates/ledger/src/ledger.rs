@@ -5,7 +5,7 @@ use std::{
     sync::OnceLock,
 };
 
-use chartmesh_identity::{AccessId, AuthorKey, BlobHash, CharterHash, EntryHash, GrantId, LaneId, LedgerId, PartyKey, RootKey, Signed, Verified};
+use chartmesh_identity::{AccessId, AuthorKey, BlobHash, CharterHash, EntryHash, GrantId, LaneId, LedgerId, PartyKey, RootKey, Signed};
 
 use crate::{
     action::Action,
@@ -100,7 +100,12 @@ impl Ledger {
 
     /// Every charter version held, voided ones too, predecessors first.
     pub fn charters(&self) -> impl Iterator<Item = &Signed<Charter>> {
-        self.history.all().map(Verified::signed)
+        self.charter_versions().map(|(_, charter)| charter)
+    }
+
+    /// As [`Ledger::charters`], each with its hash.
+    pub fn charter_versions(&self) -> impl Iterator<Item = (CharterHash, &Signed<Charter>)> {
+        self.history.all().map(|(hash, charter)| (*hash, charter.signed()))
     }
 
     /// Whether the charter in force and every rival of it list `root`, of whatever rank: only then does a claim by it give anything.
@@ -110,7 +115,7 @@ impl Ledger {
 
     /// Whether any charter version held, be it voided or not, lists `root` with rank 0.
     pub fn was_of_rank_0(&self, root: &RootKey) -> bool {
-        self.history.all().any(|charter| charter.rank(root) == Some(0))
+        self.history.all().any(|(_, charter)| charter.rank(root) == Some(0))
     }
 
     /// Whether roots of one rank above 0 signed rival versions: what gives then stands only for devices that stand under each of them, until rank 0 decides.

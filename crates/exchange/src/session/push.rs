@@ -7,7 +7,7 @@ use chartmesh_ledger::{Charter, RawEntry};
 
 use super::{Session, WINDOW, ledgers::Phase, send};
 use crate::{
-    event::{Effect, charter_hash},
+    event::Effect,
     frame::{CHUNK, Frame, MAX_LIST},
     replica::Replica,
 };
@@ -23,14 +23,19 @@ impl Session {
         let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| shared.phase == Phase::Live) else { return };
         let before = shared.sent;
 
-        let lacking: Vec<Signed<Charter>> = view.ledger().charters().filter(|charter| !shared.charters.contains(&charter_hash(charter))).cloned().collect();
-        let charters_now = view.ledger().charters().count();
+        let mut charters_now = 0;
+        let mut lacking = Vec::new();
+        for (hash, charter) in view.ledger().charter_versions() {
+            charters_now += 1;
+            if shared.charters.insert(hash) {
+                lacking.push(charter.clone());
+            }
+        }
         if !lacking.is_empty() || shared.charters_then != 0 && shared.charters_then != charters_now {
             // One of the two has not reckoned with all of these charters: by them other checkpoints count, and an older one may be the newest.
             shared.checkpoints.clear();
         }
         shared.charters_then = charters_now;
-        shared.charters.extend(lacking.iter().map(charter_hash));
         shared.sent += charters(ledger, lacking.into_iter(), out);
 
         for (lane, checkpoint) in view.newest_checkpoints() {
