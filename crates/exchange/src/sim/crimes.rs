@@ -137,12 +137,12 @@ impl World {
                 let entries: Vec<RawEntry> = private.map(|(_, raw)| raw.clone()).collect();
                 if entries.is_empty() { vec![bytes] } else { vec![bytes, Frame::Entries { ledger, entries }.encode()] }
             }
-            Frame::Heads { ledger, charters, mut lanes, checkpoints, confirm, last } if vices.contains(&Vice::Promise) => {
+            Frame::Heads { ledger, opening, charters, mut lanes, checkpoints, confirm, last } if vices.contains(&Vice::Promise) => {
                 for (_, tips) in &mut lanes {
                     let more = tips.iter().map(|(author, seq, hash)| (*author, seq + 5, EntryHash::of(hash.as_bytes()))).collect::<Vec<_>>();
                     tips.extend(more);
                 }
-                let heads = Frame::Heads { ledger, charters, lanes, checkpoints, confirm, last };
+                let heads = Frame::Heads { ledger, opening, charters, lanes, checkpoints, confirm, last };
                 vec![heads.encode(), Frame::Pending { blobs: 7 }.encode()]
             }
             _ => vec![bytes],
