@@ -93,6 +93,14 @@ impl Ledger {
         self.history.holder_hash()
     }
 
+    /// What the next version must follow if rank 0 signs it: the last one that rank 0 has decided on, or version 0. Its hash and its number.
+    ///
+    /// Whoever holds a root of a device can sign rivals of every version that follows it, and so contest them one by one. Beside a version of rank 0 nothing of theirs holds.
+    pub fn decided(&self) -> (CharterHash, u64) {
+        let hash = self.history.decided();
+        (hash, self.history.charter(&hash).version)
+    }
+
     /// The charter in force, or while it is contested the last version of every rival.
     pub fn rivals(&self) -> impl Iterator<Item = &Charter> {
         self.history.heads()
@@ -247,6 +255,16 @@ impl Ledger {
             }
             _ => Added::Known,
         }
+    }
+
+    /// What the next Epoch in a lane has to cover: every access that is barred there, and every device that the charter suspends, which knew the epochs before.
+    pub fn to_cover(&self, lane: &LaneId) -> Vec<AccessId> {
+        self.lane(lane).bars.keys().copied().chain(self.suspensions()).collect()
+    }
+
+    /// The devices that the charter in force suspends, as an Epoch covers them.
+    pub(crate) fn suspensions(&self) -> impl Iterator<Item = AccessId> {
+        self.charter().devices.iter().filter(|device| device.suspended.is_some()).map(|device| AccessId::of_device(&device.key))
     }
 
     /// Forgets the sealed body of an entry; the entry stands as before. Returns it.

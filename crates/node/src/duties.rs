@@ -708,13 +708,13 @@ fn renew(writer: &mut Writer<'_>, id: &LedgerId, lane: LaneId) -> Result<LaneKey
     new_epoch(writer, id, lane, name)
 }
 
-/// A new epoch: covers every Bar, supersedes all before it, opens their past.
+/// A new epoch: covers every Bar and every suspended device, supersedes all before it, opens their past.
 fn new_epoch(writer: &mut Writer<'_>, id: &LedgerId, lane: LaneId, purpose: String) -> Result<LaneKey, ApiError> {
     let identity = Identity::generate();
     let (ledger, view) = writer.core.open(id)?;
     let state = ledger.lane(&lane);
     let supersedes: Vec<EntryHash> = state.epochs.iter().filter(|(_, epoch)| !epoch.superseded).map(|(entry, _)| *entry).collect();
-    let covers = state.bars.keys().copied().collect();
+    let covers = ledger.to_cover(&lane);
     let past = ledger.fence(&lane);
     let predecessors = supersedes
         .iter()

@@ -146,6 +146,14 @@ pub(super) fn first_meetings(story: &mut Story) {
     }
 }
 
+/// Once the words were used nothing is contested, whatever thieves bring out later.
+pub(super) fn decided(story: &mut Story) {
+    let contested = |patient: usize| story.copy(patient, CUSTODIAN).is_some_and(Ledger::contested);
+    let problems =
+        (0..story.patients.len()).filter(|patient| contested(*patient)).map(|patient| format!("the charter of {} is contested", story.patients[patient].name));
+    told(story, Rule::Authority, problems.collect());
+}
+
 /// Devices and custodians hold the same, and parties what they are to have.
 pub(super) fn convergence(story: &mut Story) {
     let mut problems = story.world.unsettled();
