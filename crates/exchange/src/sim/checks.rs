@@ -168,6 +168,14 @@ pub(super) fn convergence(story: &mut Story) {
                 problems.push(format!("{name} holds {} entries of {whose}, the custodian {}", theirs.len(), all.len()));
             }
         }
+        let bodies = |node: usize| story.copy(patient, node).into_iter().flat_map(entries).filter(|entry| entry.body.is_some()).map(Entry::hash);
+        let with_body: BTreeSet<EntryHash> = story.keepers(patient).into_iter().flat_map(bodies).collect();
+        for node in story.keepers(patient) {
+            let lacks = with_body.len() - bodies(node).count();
+            if lacks > 0 {
+                problems.push(format!("{} lacks the bodies of {lacks} entries of {whose} that others have", story.world.nodes[node].person.name));
+            }
+        }
         let model = Model::of(copy, &story.world.charters);
         for node in story.honest_parties() {
             problems.extend(party(story, patient, node, copy, &model));
@@ -220,9 +228,8 @@ fn party(story: &Story, patient: usize, node: usize, all: &Ledger, model: &Model
 fn readable(story: &Story, patient: usize) -> BTreeMap<PartyKey, BTreeSet<EntryHash>> {
     let copies = || (0..story.roles.len()).filter_map(|node| story.copy(patient, node));
     let ledger = story.patients[patient].ledger;
-    let private = story.world.shown_in_private().filter(|(of, _)| *of == ledger).filter_map(|(_, raw)| Entry::read(raw.clone()).ok());
-    let private: Vec<Entry> = private.collect();
-    let all: BTreeMap<EntryHash, &Entry> = copies().flat_map(entries).chain(&private).map(|entry| (entry.hash(), entry)).collect();
+    let private = story.world.shown_in_private().filter(|(of, _)| *of == ledger).map(|(_, entry)| entry);
+    let all: BTreeMap<EntryHash, &Entry> = copies().flat_map(entries).chain(private).map(|entry| (entry.hash(), entry)).collect();
     // What a device had signed before it was put back, and nobody but the party has heard of, nobody can take away.
     let restored: BTreeSet<AuthorKey> =
         (0..story.roles.len()).filter(|node| story.world.truth.is_restored(*node)).map(|node| story.world.nodes[node].person.author()).collect();
