@@ -230,10 +230,11 @@ fn readable(story: &Story, patient: usize) -> BTreeMap<PartyKey, BTreeSet<EntryH
     let ledger = story.patients[patient].ledger;
     let private = story.world.shown_in_private().filter(|(of, _)| *of == ledger).map(|(_, entry)| entry);
     let all: BTreeMap<EntryHash, &Entry> = copies().flat_map(entries).chain(private).map(|entry| (entry.hash(), entry)).collect();
-    // What a device had signed before it was put back, and nobody but the party has heard of, nobody can take away.
-    let restored: BTreeSet<AuthorKey> =
-        (0..story.roles.len()).filter(|node| story.world.truth.is_restored(*node)).map(|node| story.world.nodes[node].person.author()).collect();
     let custodian = story.copy(patient, CUSTODIAN);
+    let is_suspended = |author: &AuthorKey| custodian.and_then(|held| held.charter().device(author)).is_some_and(|device| device.suspended.is_some());
+    // What a device had signed before it was put back, and nobody but the party has heard of, nobody can take away while that device stands (SECURITY.md, Disk).
+    let restored = (0..story.roles.len()).filter(|node| story.world.truth.is_restored(*node)).map(|node| story.world.nodes[node].person.author());
+    let restored: BTreeSet<AuthorKey> = restored.filter(|author| !is_suspended(author)).collect();
     let is_lost = |entry: &Entry| restored.contains(&entry.author()) && !custodian.is_some_and(|held| held.has(&entry.hash()));
     let mut parties: BTreeMap<GrantId, BTreeSet<PartyKey>> = BTreeMap::new();
     for entry in all.values() {
@@ -249,13 +250,7 @@ fn readable(story: &Story, patient: usize) -> BTreeMap<PartyKey, BTreeSet<EntryH
             }
         }
     }
-    let suspended = |node: &usize| {
-        story
-            .copy(patient, CUSTODIAN)
-            .and_then(|held| held.charter().device(&story.world.nodes[*node].person.author()))
-            .is_some_and(|device| device.suspended.is_some())
-    };
-    for node in (0..story.roles.len()).filter(suspended) {
+    for node in (0..story.roles.len()).filter(|node| is_suspended(&story.world.nodes[*node].person.author())) {
         let held = story.copy(patient, node).into_iter().flat_map(entries).filter(|entry| entry.header.action.code() == "epoch");
         readable.entry(story.party(node)).or_default().extend(held.map(Entry::hash));
     }
