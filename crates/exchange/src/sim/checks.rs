@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chartmesh_identity::{AuthorKey, EntryHash, GrantId, PartyKey};
+use chartmesh_identity::{AccessId, AuthorKey, EntryHash, GrantId, PartyKey};
 use chartmesh_ledger::{Action, Entry, Ledger, Verdict, Void};
 
 use super::{
@@ -251,7 +251,10 @@ fn readable(story: &Story, patient: usize) -> BTreeMap<PartyKey, BTreeSet<EntryH
         }
     }
     for node in (0..story.roles.len()).filter(|node| is_suspended(&story.world.nodes[*node].person.author())) {
-        let held = story.copy(patient, node).into_iter().flat_map(entries).filter(|entry| entry.header.action.code() == "epoch");
+        // Whoever makes an epoch that covers a device does not seal its identity to it: the entry alone opens nothing.
+        let suspension = AccessId::of_device(&story.world.nodes[node].person.author());
+        let knows = |entry: &&Entry| matches!(&entry.header.action, Action::Epoch { covers, .. } if !covers.contains(&suspension));
+        let held = story.copy(patient, node).into_iter().flat_map(entries).filter(knows);
         readable.entry(story.party(node)).or_default().extend(held.map(Entry::hash));
     }
     for epochs in readable.values_mut() {
