@@ -1,6 +1,6 @@
 //! What a session is told, and what it asks for.
 
-use chartmesh_identity::{Card, CardError, CharterHash, EndpointKey, EntryHash, LaneId, LedgerId, PartyKey, RootKey, Signed, Verified};
+use chartmesh_identity::{Card, CardError, EndpointKey, EntryHash, LaneId, LedgerId, PartyKey, RootKey, Signed, Verified};
 use chartmesh_ledger::{Charter, Checkpoint, CheckpointError, Claim, EntryError, Refusal};
 use thiserror::Error;
 
@@ -160,9 +160,4 @@ pub enum Closing {
     /// Too much nonsense, or more than a session may name.
     #[error("the peer sent too many {0}")]
     TooMany(&'static str),
-}
-
-/// What names a charter version.
-pub(crate) fn charter_hash(charter: &Signed<Charter>) -> CharterHash {
-    CharterHash::of(charter.as_bytes())
 }

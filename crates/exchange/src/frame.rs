@@ -49,6 +49,8 @@ pub enum Frame {
     Open {
         /// Which.
         ledger: LedgerId,
+        /// Names this opening in its answer and in all acknowledgements until the next: odd from the initiator, even from the responder, and each higher than the sender's last.
+        opening: u64,
         /// BLAKE3 over all that the pair shares, as far as the sender knows: 32 bytes.
         digest: ByteBuf,
         /// From a party to a device or custodian: tips that it holds of logs that it is not, or no longer, served. Empty for a party whose grants are all live.
@@ -56,20 +58,26 @@ pub enum Frame {
     },
     /// The sender has named every ledger that it means to name for now.
     Named,
-    /// Answer to `Open`: not held, or not for you. Nobody can tell which.
+    /// Answer to `Open`: not held, or not for you. Nobody can tell which. Said unasked by who stops serving.
     Unknown {
         /// Which.
         ledger: LedgerId,
+        /// Of which opening.
+        opening: u64,
     },
     /// Answer to `Open`: the same digest here.
     Same {
         /// Which.
         ledger: LedgerId,
+        /// To which opening.
+        opening: u64,
     },
     /// What the sender holds of a ledger, as far as the receiver may know.
     Heads {
         /// Which.
         ledger: LedgerId,
+        /// Of which opening.
+        opening: u64,
         /// Charter versions.
         charters: Vec<CharterHash>,
         /// Per lane the tips of every log, each fork's too.
@@ -85,6 +93,8 @@ pub enum Frame {
     Held {
         /// Which ledger.
         ledger: LedgerId,
+        /// Of which opening.
+        opening: u64,
         /// Per lane some of the tips that the party named.
         lanes: Vec<(LaneId, Vec<Tip>)>,
         /// False if another `Held` frame of this ledger follows.
@@ -131,8 +141,12 @@ pub enum Frame {
     Done {
         /// Which ledger.
         ledger: LedgerId,
-        /// How many frames of content (charters, entries, parts, checkpoints) of this ledger have come so far in this session.
+        /// Of which opening.
+        opening: u64,
+        /// How many frames of content (charters, entries, parts, checkpoints) of this ledger have come since that opening.
         got: u64,
+        /// How many `Want` of this ledger since that opening were answered: every body that was asked for and can be given has been sent.
+        answered: u64,
         /// Whether the sender has sent all it has for the receiver.
         done: bool,
     },
@@ -210,7 +224,7 @@ impl Frame {
     pub(crate) fn names(&self) -> Option<LedgerId> {
         match self {
             Self::Open { ledger, .. }
-            | Self::Same { ledger }
+            | Self::Same { ledger, .. }
             | Self::Heads { ledger, .. }
             | Self::Held { ledger, .. }
             | Self::Charters { ledger, .. }
@@ -304,18 +318,18 @@ mod tests {
         vec![
             Frame::Hello { versions: vec![1], card: Signed::from_bytes(vec![1]), nonce: ByteBuf::from([0; 32]) },
             Frame::Claim { claim: Signed::from_bytes(vec![1]) },
-            Frame::Open { ledger, digest: ByteBuf::from([0; 32]), beyond: lanes.clone() },
+            Frame::Open { ledger, opening: 3, digest: ByteBuf::from([0; 32]), beyond: lanes.clone() },
             Frame::Named,
-            Frame::Unknown { ledger },
-            Frame::Same { ledger },
-            Frame::Heads { ledger, charters, lanes: lanes.clone(), checkpoints: vec![(LaneId::new([1; 32]), -4)], confirm: true, last: true },
-            Frame::Held { ledger, lanes, last: false },
+            Frame::Unknown { ledger, opening: 3 },
+            Frame::Same { ledger, opening: 3 },
+            Frame::Heads { ledger, opening: 3, charters, lanes: lanes.clone(), checkpoints: vec![(LaneId::new([1; 32]), -4)], confirm: true, last: true },
+            Frame::Held { ledger, opening: 3, lanes, last: false },
             Frame::Charters { ledger, charters: vec![Signed::from_bytes(vec![1])] },
             Frame::Entries { ledger, entries: vec![raw.clone(), RawEntry { body: None, ..raw }] },
             Frame::Want { ledger, entries: vec![EntryHash::of(b"e")] },
             Frame::Part { ledger, bytes: ByteBuf::from([1]), last: true },
             Frame::Checkpoint { ledger, checkpoint: Signed::from_bytes(vec![1]) },
-            Frame::Done { ledger, got: 1, done: true },
+            Frame::Done { ledger, opening: 3, got: 1, answered: 1, done: true },
             Frame::Pending { blobs: 2 },
             Frame::Invite { sealed: ByteBuf::from([1]) },
             Frame::Bye,
@@ -355,7 +369,7 @@ mod tests {
         for (frame, what) in [
             (Frame::Want { ledger, entries }, "entries"),
             (Frame::Part { ledger, bytes: ByteBuf::from(vec![0; CHUNK + 1]), last: true }, "bytes of a part"),
-            (Frame::Open { ledger, digest: ByteBuf::from([0; 31]), beyond: Vec::new() }, "bytes of a digest"),
+            (Frame::Open { ledger, opening: 1, digest: ByteBuf::from([0; 31]), beyond: Vec::new() }, "bytes of a digest"),
             (Frame::Invite { sealed: ByteBuf::from(vec![0; MAX_INVITATION + 1]) }, "bytes of an invitation"),
             (Frame::Hello { versions: vec![1; 17], card: Signed::from_bytes(vec![1]), nonce: ByteBuf::from([0; 32]) }, "versions"),
         ] {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chartmesh_identity::{AuthorKey, CharterHash, EndpointKey, EntryHash, LaneId, LedgerId, PartyKey, Verified, to_canonical};
 use chartmesh_ledger::{Checkpoint, Entry, LaneView, Ledger, Peer, lanes_for, shows};
 
-use crate::{event::charter_hash, frame::Tip, replica::Replica, tips::Tips};
+use crate::{frame::Tip, replica::Replica, tips::Tips};
 
 /// What a pair shares of one ledger.
 pub(crate) struct View<'a> {
@@ -90,7 +90,7 @@ impl<'a> View<'a> {
 
     /// All charter versions held.
     pub(crate) fn charters(&self) -> BTreeSet<CharterHash> {
-        self.ledger.charters().map(charter_hash).collect()
+        self.ledger.charter_versions().map(|(hash, _)| hash).collect()
     }
 
     /// The logs that the peer may have: lane by lane, in each the devices' before the parties'.

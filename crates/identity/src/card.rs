@@ -101,6 +101,10 @@ pub enum CardError {
 
 impl Payload for Card {
     const TYP: &'static str = "application/chartmesh-card+cbor";
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 }
 
 impl Named for Card {

@@ -33,6 +33,10 @@ pub struct Certificate {
 
 impl Payload for Certificate {
     const TYP: &'static str = "application/chartmesh-certificate+cbor";
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 }
 
 impl Named for Certificate {

@@ -227,6 +227,13 @@ impl AccessId {
         bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Self(bytes)
     }
+
+    /// What an Epoch covers in place of a Bar when a device is suspended: the first 16 bytes of BLAKE3 over `chartmesh/1 suspended` and the device's key.
+    pub fn of_device(device: &AuthorKey) -> Self {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&blake3::Hasher::new().update(b"chartmesh/1 suspended").update(&device.0).finalize().as_bytes()[..16]);
+        Self(bytes)
+    }
 }
 
 #[cfg(test)]

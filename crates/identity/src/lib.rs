@@ -9,6 +9,8 @@ mod certificate;
 mod hidden;
 mod ids;
 mod keys;
+#[cfg(feature = "memo")]
+mod memo;
 mod signed;
 mod ticket;
 #[cfg(test)]
@@ -23,6 +25,8 @@ pub use ids::{
     AccessId, AuthorKey, BlobHash, CardHash, CertId, CharterHash, EndpointKey, EntryHash, GrantId, IdError, LaneId, LedgerId, PartyKey, Recipient, RootKey,
 };
 pub use keys::SigningSecret;
+#[cfg(feature = "memo")]
+pub use memo::remembering;
 pub use signed::{Named, Payload, Signed, SignedError, Verified};
 pub use ticket::{Ticket, TicketError};
 pub use words::{RecoveryWords, WordsError};

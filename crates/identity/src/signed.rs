@@ -18,9 +18,14 @@ use crate::{
 const TYP: i64 = 16;
 
 /// Something that is signed: its `typ` keeps a signature over one kind of object from being taken for another.
-pub trait Payload: Serialize + DeserializeOwned {
+pub trait Payload: Serialize + DeserializeOwned + 'static {
     /// Media type in the protected header.
     const TYP: &'static str;
+
+    /// A copy, if a simulator may remember it; nothing of what holds secrets.
+    fn again(&self) -> Option<Self> {
+        None
+    }
 }
 
 /// A payload that names its own signer.
@@ -146,9 +151,16 @@ impl<T: Payload> Signed<T> {
 impl<T: Named> Signed<T> {
     /// Checks that the signer whom the payload names signed this. Whether that signer has any authority is another question.
     pub fn verify(self) -> Result<Verified<T>, SignedError> {
+        #[cfg(feature = "memo")]
+        if let Some(payload) = crate::memo::recall(&self.bytes) {
+            return Ok(Verified { payload, signed: self });
+        }
         let (payload, cose) = self.open()?;
         let key = payload.signer();
-        self.check(payload, &cose, &key)
+        let verified = self.check(payload, &cose, &key)?;
+        #[cfg(feature = "memo")]
+        crate::memo::keep(verified.as_bytes(), &*verified);
+        Ok(verified)
     }
 }
 

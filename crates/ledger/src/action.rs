@@ -160,7 +160,7 @@ actions! {
         recipient: Recipient,
         /// Epochs of this lane that are no longer to be used.
         supersedes: Vec<EntryHash>,
-        /// Every Bar that was known: those parties do not hold this identity.
+        /// Every Bar that was known, and every suspended device ([`crate::Ledger::to_cover`]): those do not hold this identity.
         covers: Vec<AccessId>,
         /// The heads of the lane when the epoch was made: what was published up to here to an epoch that this one supersedes is opened through it and needs no re-sealing.
         past: Fence,

@@ -90,6 +90,10 @@ pub struct Charter {
 
 impl Payload for Charter {
     const TYP: &'static str = "application/chartmesh-charter+cbor";
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 }
 
 impl Named for Charter {

@@ -44,6 +44,10 @@ pub enum CheckpointError {
 
 impl Payload for Checkpoint {
     const TYP: &'static str = "application/chartmesh-checkpoint+cbor";
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 }
 
 impl Named for Checkpoint {

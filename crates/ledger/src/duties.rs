@@ -45,7 +45,7 @@ pub enum Duty {
         /// Which access.
         id: AccessId,
     },
-    /// No epoch is usable: sign a new one that supersedes all and covers every Bar.
+    /// No epoch is usable, or a suspended device knows the one that is: sign a new one that supersedes all and covers what [`Ledger::to_cover`] says.
     Epoch {
         /// In which catalog.
         catalog: LaneId,
@@ -142,7 +142,11 @@ fn owed_in(ledger: &Ledger, catalog: &LaneId) -> Vec<Duty> {
     if state.frozen_giving {
         return Vec::new();
     }
-    if state.usable.is_none() {
+    let covers = |epoch| match ledger.get(&epoch).map(|entry| &entry.header.action) {
+        Some(Action::Epoch { covers, .. }) => ledger.suspensions().all(|device| covers.contains(&device)),
+        _ => false,
+    };
+    if !state.usable.is_some_and(covers) {
         return vec![Duty::Epoch { catalog: *catalog }];
     }
     let stale = state.publishes.iter().filter(|(_, publish)| publish.stale && publish.shown().next().is_some());

@@ -97,6 +97,10 @@ impl EntryHeader {
 
 impl Payload for EntryHeader {
     const TYP: &'static str = "application/chartmesh-entry+cbor";
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 }
 
 impl Named for EntryHeader {

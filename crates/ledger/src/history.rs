@@ -98,7 +98,7 @@ impl History {
         if lowest == 0 { winners.take(1).collect() } else { winners.collect() }
     }
 
-    fn charter(&self, hash: &CharterHash) -> &Charter {
+    pub(crate) fn charter(&self, hash: &CharterHash) -> &Charter {
         &self.held[hash]
     }
 
@@ -110,6 +110,18 @@ impl History {
     /// The hash of the version in force.
     pub(crate) fn holder_hash(&self) -> CharterHash {
         self.holder
+    }
+
+    /// The last version up to the one in force that rank 0 has signed, or version 0.
+    pub(crate) fn decided(&self) -> CharterHash {
+        let mut at = self.holder;
+        while let Some(prev) = self.charter(&at).prev {
+            if self.charter(&prev).rank(&self.charter(&at).signer) == Some(0) {
+                return at;
+            }
+            at = prev;
+        }
+        at
     }
 
     /// The version in force, or the last of every rival.
@@ -131,11 +143,11 @@ impl History {
         &self.devices
     }
 
-    /// All versions held, predecessors first, then by hash.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Verified<Charter>> {
+    /// All versions held with their hashes, predecessors first, then by hash.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&CharterHash, &Verified<Charter>)> {
         let mut all: Vec<_> = self.held.iter().collect();
         all.sort_by_key(|(hash, charter)| (charter.version, **hash));
-        all.into_iter().map(|(_, charter)| charter)
+        all.into_iter()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     sync::OnceLock,
 };
 
-use chartmesh_identity::{AccessId, AuthorKey, BlobHash, CharterHash, EntryHash, GrantId, LaneId, LedgerId, PartyKey, RootKey, Signed, Verified};
+use chartmesh_identity::{AccessId, AuthorKey, BlobHash, CharterHash, EntryHash, GrantId, LaneId, LedgerId, PartyKey, RootKey, Signed};
 
 use crate::{
     action::Action,
@@ -93,6 +93,14 @@ impl Ledger {
         self.history.holder_hash()
     }
 
+    /// What the next version must follow if rank 0 signs it: the last one that rank 0 has decided on, or version 0. Its hash and its number.
+    ///
+    /// Whoever holds a root of a device can sign rivals of every version that follows it, and so contest them one by one. Beside a version of rank 0 nothing of theirs holds.
+    pub fn decided(&self) -> (CharterHash, u64) {
+        let hash = self.history.decided();
+        (hash, self.history.charter(&hash).version)
+    }
+
     /// The charter in force, or while it is contested the last version of every rival.
     pub fn rivals(&self) -> impl Iterator<Item = &Charter> {
         self.history.heads()
@@ -100,7 +108,12 @@ impl Ledger {
 
     /// Every charter version held, voided ones too, predecessors first.
     pub fn charters(&self) -> impl Iterator<Item = &Signed<Charter>> {
-        self.history.all().map(Verified::signed)
+        self.charter_versions().map(|(_, charter)| charter)
+    }
+
+    /// As [`Ledger::charters`], each with its hash.
+    pub fn charter_versions(&self) -> impl Iterator<Item = (CharterHash, &Signed<Charter>)> {
+        self.history.all().map(|(hash, charter)| (*hash, charter.signed()))
     }
 
     /// Whether the charter in force and every rival of it list `root`, of whatever rank: only then does a claim by it give anything.
@@ -110,7 +123,7 @@ impl Ledger {
 
     /// Whether any charter version held, be it voided or not, lists `root` with rank 0.
     pub fn was_of_rank_0(&self, root: &RootKey) -> bool {
-        self.history.all().any(|charter| charter.rank(root) == Some(0))
+        self.history.all().any(|(_, charter)| charter.rank(root) == Some(0))
     }
 
     /// Whether roots of one rank above 0 signed rival versions: what gives then stands only for devices that stand under each of them, until rank 0 decides.
@@ -242,6 +255,16 @@ impl Ledger {
             }
             _ => Added::Known,
         }
+    }
+
+    /// What the next Epoch in a lane has to cover: every access that is barred there, and every device that the charter suspends, which knew the epochs before.
+    pub fn to_cover(&self, lane: &LaneId) -> Vec<AccessId> {
+        self.lane(lane).bars.keys().copied().chain(self.suspensions()).collect()
+    }
+
+    /// The devices that the charter in force suspends, as an Epoch covers them.
+    pub(crate) fn suspensions(&self) -> impl Iterator<Item = AccessId> {
+        self.charter().devices.iter().filter(|device| device.suspended.is_some()).map(|device| AccessId::of_device(&device.key))
     }
 
     /// Forgets the sealed body of an entry; the entry stands as before. Returns it.

@@ -370,7 +370,13 @@ impl Core {
     fn perform(&mut self, id: &LedgerId) -> Result<bool, ApiError> {
         let wanted = self.wanted(id)?;
         let now = time::now();
-        let owed: Vec<Duty> = duties(self.ledger(id)?, &wanted, now).into_iter().filter(|duty| !matches!(duty, Duty::Reseal { .. })).collect();
+        // A thief's device may have begun catalogs that nobody can name: nothing is sealed to those, and they must not keep the others waiting.
+        let is_for_now = |duty: &Duty| match duty {
+            Duty::Reseal { .. } => false,
+            Duty::Epoch { catalog } => wanted.catalogs.contains(catalog),
+            _ => true,
+        };
+        let owed: Vec<Duty> = duties(self.ledger(id)?, &wanted, now).into_iter().filter(is_for_now).collect();
         let doors = self.owed_doors(id, &wanted, now)?;
         if owed.is_empty() && doors.is_empty() {
             return Ok(false);
@@ -708,13 +714,13 @@ fn renew(writer: &mut Writer<'_>, id: &LedgerId, lane: LaneId) -> Result<LaneKey
     new_epoch(writer, id, lane, name)
 }
 
-/// A new epoch: covers every Bar, supersedes all before it, opens their past.
+/// A new epoch: covers every Bar and every suspended device, supersedes all before it, opens their past.
 fn new_epoch(writer: &mut Writer<'_>, id: &LedgerId, lane: LaneId, purpose: String) -> Result<LaneKey, ApiError> {
     let identity = Identity::generate();
     let (ledger, view) = writer.core.open(id)?;
     let state = ledger.lane(&lane);
     let supersedes: Vec<EntryHash> = state.epochs.iter().filter(|(_, epoch)| !epoch.superseded).map(|(entry, _)| *entry).collect();
-    let covers = state.bars.keys().copied().collect();
+    let covers = ledger.to_cover(&lane);
     let past = ledger.fence(&lane);
     let predecessors = supersedes
         .iter()

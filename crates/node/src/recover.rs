@@ -216,7 +216,7 @@ fn take_over(
     };
     let suspended = fences.len() as u64;
     let mut writer = Writer::new(core, id)?;
-    writer.charter_by(&words.root(), |next| {
+    writer.charter_by_words(&words.root(), |next| {
         for device in &mut next.devices {
             if let Some((_, fence)) = fences.iter().find(|(key, _)| *key == device.key) {
                 device.suspended = Some(fence.clone());

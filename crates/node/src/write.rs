@@ -1,6 +1,6 @@
 //! Signing entries: one writer per change, everything of it on disk at once or not at all.
 
-use chartmesh_identity::{Certificate, EntryHash, LaneId, LedgerId, Signed, SigningSecret, Verified};
+use chartmesh_identity::{Certificate, CharterHash, EntryHash, LaneId, LedgerId, Signed, SigningSecret, Verified};
 use chartmesh_ledger::{Action, Charter, Entry, EntryHeader, SUITE, Use, encode};
 use chartmesh_sealing::seal;
 use chartmesh_vault::{Batch, VaultError};
@@ -79,15 +79,23 @@ impl<'a> Writer<'a> {
     pub(crate) fn charter(&mut self, change: impl FnOnce(&mut Charter)) -> Result<(), ApiError> {
         let patient = self.core.keys.patient.as_ref().ok_or_else(|| ApiError::refused("only a patient's device signs a charter"))?;
         let root = SigningSecret::from_seed(&patient.root.expose_seed());
-        self.charter_by(&root, change)
+        let ledger = self.core.ledger(&self.ledger)?;
+        let after = (ledger.charter_hash(), ledger.charter().version);
+        self.charter_by(&root, after, change)
     }
 
-    /// As [`Writer::charter`], signed by another root: that of the recovery words.
-    pub(crate) fn charter_by(&mut self, root: &SigningSecret, change: impl FnOnce(&mut Charter)) -> Result<(), ApiError> {
+    /// As [`Writer::charter`], decided by the root of the recovery words: no version of a device's root can come beside it.
+    pub(crate) fn charter_by_words(&mut self, root: &SigningSecret, change: impl FnOnce(&mut Charter)) -> Result<(), ApiError> {
+        let after = self.core.ledger(&self.ledger)?.decided();
+        self.charter_by(root, after, change)
+    }
+
+    /// What the version in force says, changed, as the next one after another.
+    fn charter_by(&mut self, root: &SigningSecret, (prev, version): (CharterHash, u64), change: impl FnOnce(&mut Charter)) -> Result<(), ApiError> {
         let ledger = self.core.replica.ledgers.get_mut(&self.ledger).ok_or_else(|| ApiError::failed("an unknown ledger"))?;
         let mut next = ledger.charter().clone();
-        next.version += 1;
-        next.prev = Some(ledger.charter_hash());
+        next.version = version + 1;
+        next.prev = Some(prev);
         next.ledger = Some(self.ledger);
         next.signer = root.root();
         next.time = time::now();

@@ -14,7 +14,7 @@ use std::{
 
 use chartmesh_exchange::sim::{self, Report, Script};
 
-const USAGE: &str = "usage: sim [--seeds N] [--from SEED] [--acts N] [--jobs N] [--seconds N]
+const USAGE: &str = "usage: sim [--seeds N] [--from SEED] [--acts N] [--jobs N] [--seconds N] [--first]
        sim --script FILE [--trace]
        sim --print SEED [--acts N]";
 /// Runs that shortening one script may take.
@@ -31,11 +31,13 @@ struct Options {
     script: Option<String>,
     print: Option<u64>,
     trace: bool,
+    /// Ends with the first failure, and only tells which rule broke after how many seeds.
+    first: bool,
 }
 
 fn options() -> Option<Options> {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut options = Options { seeds: 1000, from: 0, acts: 60, jobs, seconds: u64::MAX, script: None, print: None, trace: false };
+    let mut options = Options { seeds: 1000, from: 0, acts: 60, jobs, seconds: u64::MAX, script: None, print: None, trace: false, first: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -47,6 +49,7 @@ fn options() -> Option<Options> {
             "--script" => options.script = Some(words.next()?),
             "--print" => options.print = Some(words.next()?.parse().ok()?),
             "--trace" => options.trace = true,
+            "--first" => options.first = true,
             _ => return None,
         }
     }
@@ -98,7 +101,7 @@ fn many(options: &Options) -> ExitCode {
     std::thread::scope(|scope| {
         for _ in 0..options.jobs {
             scope.spawn(|| {
-                while begun.elapsed().as_secs() < options.seconds {
+                while begun.elapsed().as_secs() < options.seconds && !(options.first && failed.lock().is_ok_and(|failed| !failed.is_empty())) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end {
                         break;
@@ -120,7 +123,7 @@ fn many(options: &Options) -> ExitCode {
     for (n, (seed, report)) in failed.iter().enumerate() {
         println!("seed {seed} failed:");
         tell(report);
-        if n >= SHORTENED {
+        if n >= SHORTENED || options.first {
             continue;
         }
         let rule = report.problems[0].rule;

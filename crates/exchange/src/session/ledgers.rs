@@ -1,6 +1,7 @@
 //! Opening ledgers with a peer: one digest first, heads only if it differs.
 //!
-//! An `Open` gets exactly one answer. If both sides open one ledger at once, the initiator's stands. A side that stops serving a ledger says `Unknown` unasked.
+//! An `Open` gets exactly one answer. If both sides open one ledger at once, the initiator's stands. A side that stops serving a ledger says `Unknown` unasked. Each opening has
+//! a number, so that what was said of an earlier one, and crosses a new one on its way, is never taken for an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +39,10 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) phase: Phase,
+    /// The `Open` that this is about, ours or the peer's.
+    pub(super) opening: u64,
+    /// The highest opening that the peer has named.
+    heard: u64,
     /// What the peer is known to hold.
     pub(super) tips: BTreeMap<(LaneId, AuthorKey), Tips>,
     pub(super) charters: BTreeSet<CharterHash>,
@@ -65,15 +70,24 @@ pub(super) struct Shared {
     pub(super) peer_done: bool,
     /// Logs of which an entry was refused: what follows it cannot be accepted either.
     pub(super) blocked: BTreeSet<(LaneId, AuthorKey)>,
-    /// Entries whose bodies the peer asked for, and those asked of the peer.
+    /// Entries whose bodies the peer asked for and is still to get; those of which no body is here, to be sent should one come; and those asked of the peer.
     pub(super) wanted: BTreeSet<EntryHash>,
+    pub(super) unmet: BTreeSet<EntryHash>,
     pub(super) asked: BTreeSet<EntryHash>,
+    /// How often the peer asked for bodies, and how many answers our last `Done` told of.
+    pub(super) heard_wants: u64,
+    pub(super) told_answered: u64,
+    /// How often we asked for bodies, and how many answers the peer told of.
+    pub(super) wants: u64,
+    pub(super) answered: u64,
 }
 
 impl Shared {
-    fn new(phase: Phase) -> Self {
+    fn new(phase: Phase, opening: u64) -> Self {
         Self {
             phase,
+            opening,
+            heard: 0,
             tips: BTreeMap::new(),
             charters: BTreeSet::new(),
             checkpoints: BTreeMap::new(),
@@ -92,7 +106,12 @@ impl Shared {
             peer_done: false,
             blocked: BTreeSet::new(),
             wanted: BTreeSet::new(),
+            unmet: BTreeSet::new(),
             asked: BTreeSet::new(),
+            heard_wants: 0,
+            told_answered: 0,
+            wants: 0,
+            answered: 0,
         }
     }
 
@@ -116,7 +135,11 @@ impl Shared {
         match self.phase {
             Phase::Asked | Phase::Told => false,
             Phase::Shut => true,
-            Phase::Live => self.peer_done && self.exhausted && !self.stale && self.acked == self.sent && self.told_done && self.told_got == self.got,
+            Phase::Live => {
+                let acknowledged = self.acked == self.sent && self.told_got == self.got;
+                let answered = self.answered == self.wants && self.told_answered == self.heard_wants;
+                self.peer_done && self.exhausted && !self.stale && acknowledged && self.told_done && answered
+            }
         }
     }
 }
@@ -136,7 +159,9 @@ impl Session {
     fn open(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
         let Some(view) = self.view(replica, ledger, now) else { return };
         let retried = self.shared.get(&ledger).is_some_and(|shared| shared.retried);
-        let mut shared = Shared::new(Phase::Asked);
+        let opening = self.next_opening;
+        self.next_opening += 2;
+        let mut shared = Shared::new(Phase::Asked, opening);
         shared.retried = retried;
         shared.assume(&view);
         let mut beyond = view.beyond();
@@ -146,15 +171,17 @@ impl Session {
             beyond.clear();
             digest = [0; 32];
         }
-        send(out, &Frame::Open { ledger, digest: digest.to_vec().into(), beyond });
+        send(out, &Frame::Open { ledger, opening, digest: digest.to_vec().into(), beyond });
         self.put(ledger, shared);
     }
 
     /// Begins a ledger's part in the session anew.
-    fn put(&mut self, ledger: LedgerId, shared: Shared) {
-        if let Some(before) = self.shared.insert(ledger, shared) {
+    fn put(&mut self, ledger: LedgerId, mut shared: Shared) {
+        if let Some(before) = self.shared.remove(&ledger) {
             self.under_way = self.under_way.saturating_sub(before.sent - before.acked);
+            shared.heard = shared.heard.max(before.heard);
         }
+        self.shared.insert(ledger, shared);
         self.waiting.remove(&ledger);
         self.owing.remove(&ledger);
         if self.part.as_ref().is_some_and(|(of, _)| *of == ledger) {
@@ -186,24 +213,48 @@ impl Session {
 
     /// Stops serving.
     pub(super) fn shut(&mut self, ledger: LedgerId, out: &mut Vec<Effect>) {
-        self.put(ledger, Shared::new(Phase::Shut));
-        send(out, &Frame::Unknown { ledger });
+        let opening = self.shared.get(&ledger).map_or(0, |shared| shared.opening);
+        self.decline(ledger, opening, out);
     }
 
+    /// Whether a number is for this side to give.
+    fn is_own(&self, opening: u64) -> bool {
+        (opening % 2 == 1) == (self.side == Side::Initiator)
+    }
+
+    /// Does not serve what was opened.
+    fn decline(&mut self, ledger: LedgerId, opening: u64, out: &mut Vec<Effect>) {
+        let mut shut = Shared::new(Phase::Shut, opening);
+        if !self.is_own(opening) {
+            shut.heard = opening;
+        }
+        self.put(ledger, shut);
+        send(out, &Frame::Unknown { ledger, opening });
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one frame")]
     pub(super) fn take_open(
         &mut self,
         replica: &Replica,
         ledger: LedgerId,
+        opening: u64,
         digest: &[u8],
         beyond: &[(LaneId, Vec<Tip>)],
         now: i64,
         out: &mut Vec<Effect>,
     ) -> Result<(), Closing> {
+        if self.is_own(opening) {
+            return Err(Closing::Unexpected("open"));
+        }
         let phase = self.shared.get(&ledger).map(|shared| shared.phase);
-        match phase {
-            Some(Phase::Asked) if self.side == Side::Initiator => return Ok(()),
-            Some(Phase::Live | Phase::Told) => return Ok(()),
-            None | Some(Phase::Asked | Phase::Shut) => {}
+        if let Some(shared) = self.shared.get_mut(&ledger) {
+            if opening <= shared.heard {
+                return Ok(());
+            }
+            shared.heard = opening;
+        }
+        if phase == Some(Phase::Asked) && self.side == Side::Initiator {
+            return Ok(());
         }
         let Some(view) = self.view(replica, ledger, now) else {
             self.unknowns += 1;
@@ -213,11 +264,11 @@ impl Session {
             let is_suspended = |held: &Ledger| self.party().is_some_and(|party| suspended(held, &party, &self.remote));
             if let Some(held) = replica.ledgers.get(&ledger).filter(|held| phase.is_none() && is_suspended(held)) {
                 push::charters(ledger, held.charters().cloned(), out);
-                self.shut(ledger, out);
+                self.decline(ledger, opening, out);
             } else if phase.is_some() {
-                self.shut(ledger, out);
+                self.decline(ledger, opening, out);
             } else {
-                send(out, &Frame::Unknown { ledger });
+                send(out, &Frame::Unknown { ledger, opening });
             }
             return Ok(());
         };
@@ -226,34 +277,37 @@ impl Session {
         }
         let all_held = beyond.iter().flat_map(|(_, tips)| tips).all(|(_, _, hash)| view.ledger().has(hash));
         if all_held && view.beyond().is_empty() && view.digest() == digest {
-            let mut shared = Shared::new(Phase::Live);
+            let mut shared = Shared::new(Phase::Live, opening);
+            shared.heard = opening;
             shared.assume(&view);
             for (lane, tips) in beyond {
                 shared.learn(*lane, tips);
             }
             self.put(ledger, shared);
-            send(out, &Frame::Same { ledger });
+            send(out, &Frame::Same { ledger, opening });
             self.push(replica, ledger, now, out);
         } else {
-            let mut shared = Shared::new(Phase::Told);
-            shared.unconfirmed = tell_heads(&view, ledger, out);
+            let mut shared = Shared::new(Phase::Told, opening);
+            shared.heard = opening;
+            shared.unconfirmed = tell_heads(&view, ledger, opening, out);
             self.put(ledger, shared);
         }
         Ok(())
     }
 
-    pub(super) fn take_same(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
-        if let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| shared.phase == Phase::Asked && !shared.hearing) {
+    pub(super) fn take_same(&mut self, replica: &Replica, ledger: LedgerId, opening: u64, now: i64, out: &mut Vec<Effect>) {
+        let answers = |shared: &&mut Shared| shared.phase == Phase::Asked && shared.opening == opening && !shared.hearing;
+        if let Some(shared) = self.shared.get_mut(&ledger).filter(answers) {
             shared.phase = Phase::Live;
             self.push_or_shut(replica, ledger, now, out);
         }
     }
 
     /// The peer does not hold the ledger, or not for us. If our charter lists the peer, its copy may be older than ours: it gets our charters, once, and is asked again.
-    pub(super) fn take_unknown(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
-        let Some(shared) = self.shared.get(&ledger) else { return };
+    pub(super) fn take_unknown(&mut self, replica: &Replica, ledger: LedgerId, opening: u64, now: i64, out: &mut Vec<Effect>) {
+        let Some(shared) = self.shared.get(&ledger).filter(|shared| shared.opening == opening) else { return };
         let (asked, retried) = (shared.phase == Phase::Asked, shared.retried);
-        let mut shut = Shared::new(Phase::Shut);
+        let mut shut = Shared::new(Phase::Shut, opening);
         shut.retried = true;
         self.put(ledger, shut);
         let Some(party) = self.party() else { return };
@@ -273,6 +327,7 @@ impl Session {
         &mut self,
         replica: &Replica,
         ledger: LedgerId,
+        opening: u64,
         charters: Vec<CharterHash>,
         lanes: Vec<(LaneId, Vec<Tip>)>,
         checkpoints: Vec<(LaneId, i64)>,
@@ -281,7 +336,8 @@ impl Session {
         now: i64,
         out: &mut Vec<Effect>,
     ) -> Result<(), Closing> {
-        let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| matches!(shared.phase, Phase::Asked | Phase::Told)) else { return Ok(()) };
+        let waits = |shared: &&mut Shared| matches!(shared.phase, Phase::Asked | Phase::Told) && shared.opening == opening;
+        let Some(shared) = self.shared.get_mut(&ledger).filter(waits) else { return Ok(()) };
         if !shared.hearing {
             shared.hearing = true;
             shared.tips.clear();
@@ -304,9 +360,9 @@ impl Session {
         shared.phase = Phase::Live;
         let told: Heads = shared.tips.iter().map(|((lane, author), tips)| (*lane, tips.iter().map(|(seq, hash)| (*author, seq, hash)).collect())).collect();
         if let Some(view) = self.view(replica, ledger, now) {
-            let unconfirmed = asked && tell_heads(&view, ledger, out);
+            let unconfirmed = asked && tell_heads(&view, ledger, opening, out);
             if confirm {
-                tell_held(&view, told, ledger, out);
+                tell_held(&view, told, ledger, opening, out);
             }
             if asked && let Some(shared) = self.shared.get_mut(&ledger) {
                 shared.unconfirmed = unconfirmed;
@@ -316,10 +372,19 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn take_held(&mut self, replica: &Replica, ledger: LedgerId, lanes: Heads, last: bool, now: i64, out: &mut Vec<Effect>) -> Result<(), Closing> {
-        let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| matches!(shared.phase, Phase::Told | Phase::Live) && shared.unconfirmed) else {
-            return Ok(());
-        };
+    #[expect(clippy::too_many_arguments, reason = "the fields of one frame")]
+    pub(super) fn take_held(
+        &mut self,
+        replica: &Replica,
+        ledger: LedgerId,
+        opening: u64,
+        lanes: Heads,
+        last: bool,
+        now: i64,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Closing> {
+        let waits = |shared: &&mut Shared| matches!(shared.phase, Phase::Told | Phase::Live) && shared.unconfirmed && shared.opening == opening;
+        let Some(shared) = self.shared.get_mut(&ledger).filter(waits) else { return Ok(()) };
         shared.heads += lanes.iter().map(|(_, tips)| 1 + tips.len()).sum::<usize>();
         if shared.heads > MAX_HEADS {
             return Err(Closing::TooMany("heads"));
@@ -340,22 +405,22 @@ impl Session {
 }
 
 /// Everything of the ledger that the peer may have. Whether it was asked to say what of that it holds.
-fn tell_heads(view: &View<'_>, ledger: LedgerId, out: &mut Vec<Effect>) -> bool {
+fn tell_heads(view: &View<'_>, ledger: LedgerId, opening: u64, out: &mut Vec<Effect>) -> bool {
     let confirm = view.is_partys();
     let mut charters: Vec<CharterHash> = view.charters().into_iter().collect();
     let mut checkpoints: Vec<(LaneId, i64)> = view.checkpoints().into_iter().collect();
     in_frames(view.heads(), |lanes, last| {
         let (charters, checkpoints) = (std::mem::take(&mut charters), std::mem::take(&mut checkpoints));
-        send(out, &Frame::Heads { ledger, charters, lanes, checkpoints, confirm, last });
+        send(out, &Frame::Heads { ledger, opening, charters, lanes, checkpoints, confirm, last });
     });
     confirm
 }
 
 /// Which of the tips that the peer has told are held here. It learns no more than it said itself.
-fn tell_held(view: &View<'_>, told: Heads, ledger: LedgerId, out: &mut Vec<Effect>) {
+fn tell_held(view: &View<'_>, told: Heads, ledger: LedgerId, opening: u64, out: &mut Vec<Effect>) {
     let held = |(lane, tips): (LaneId, Vec<Tip>)| (lane, tips.into_iter().filter(|(_, _, hash)| view.ledger().has(hash)).collect::<Vec<_>>());
     let held = told.into_iter().map(held).filter(|(_, tips)| !tips.is_empty()).collect();
-    in_frames(held, |lanes, last| send(out, &Frame::Held { ledger, lanes, last }));
+    in_frames(held, |lanes, last| send(out, &Frame::Held { ledger, opening, lanes, last }));
 }
 
 /// Hands heads on in as many lists as it takes, at least one, and says which is the last.

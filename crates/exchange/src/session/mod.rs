@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The version of the protocol that this program speaks.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// Frames of content under way at which no more are begun until the peer acknowledges some. What is begun is finished: a chunk, or the parts of one entry.
 pub const WINDOW: u64 = 16;
 /// Refusals after which a peer is hung up on.
@@ -70,6 +70,8 @@ pub struct Session {
     stage: Stage,
     peer: Option<Verified<Card>>,
     shared: BTreeMap<LedgerId, Shared>,
+    /// Names the next `Open` of this side.
+    next_opening: u64,
     /// Ledgers that a claim opened, on either side, and by which root. One counts only while the ledger lists the root: see [`Session::claimed`].
     claims: BTreeSet<(LedgerId, RootKey)>,
     /// The root of the claim that this side made.
@@ -113,6 +115,7 @@ impl Session {
             stage: Stage::Hello,
             peer: None,
             shared: BTreeMap::new(),
+            next_opening: if side == Side::Initiator { 1 } else { 2 },
             claims: BTreeSet::new(),
             claiming: None,
             named: false,
@@ -260,19 +263,19 @@ impl Session {
                     self.name_all(replica, now, out);
                 }
             }
-            Frame::Open { ledger, digest, beyond } => self.take_open(replica, ledger, &digest, &beyond, now, out)?,
-            Frame::Unknown { ledger } => self.take_unknown(replica, ledger, now, out),
-            Frame::Same { ledger } => self.take_same(replica, ledger, now, out),
-            Frame::Heads { ledger, charters, lanes, checkpoints, confirm, last } => {
-                self.take_heads(replica, ledger, charters, lanes, checkpoints, confirm, last, now, out)?;
+            Frame::Open { ledger, opening, digest, beyond } => self.take_open(replica, ledger, opening, &digest, &beyond, now, out)?,
+            Frame::Unknown { ledger, opening } => self.take_unknown(replica, ledger, opening, now, out),
+            Frame::Same { ledger, opening } => self.take_same(replica, ledger, opening, now, out),
+            Frame::Heads { ledger, opening, charters, lanes, checkpoints, confirm, last } => {
+                self.take_heads(replica, ledger, opening, charters, lanes, checkpoints, confirm, last, now, out)?;
             }
-            Frame::Held { ledger, lanes, last } => self.take_held(replica, ledger, lanes, last, now, out)?,
+            Frame::Held { ledger, opening, lanes, last } => self.take_held(replica, ledger, opening, lanes, last, now, out)?,
             Frame::Charters { ledger, charters } => self.take_charters(replica, ledger, charters, now, out)?,
             Frame::Entries { ledger, entries } => self.take_entries(replica, ledger, entries, now, out)?,
             Frame::Want { ledger, entries } => self.take_want(replica, ledger, entries, now, out),
             Frame::Part { ledger, bytes, last } => self.take_part(replica, ledger, &bytes, last, now, out)?,
             Frame::Checkpoint { ledger, checkpoint } => self.take_checkpoint(replica, ledger, checkpoint, now, out)?,
-            Frame::Done { ledger, got, done } => self.take_done(replica, ledger, got, done, now, out)?,
+            Frame::Done { ledger, opening, got, answered, done } => self.take_done(replica, ledger, (opening, got, answered, done), now, out)?,
             Frame::Pending { blobs } => self.peer_pending = blobs,
             Frame::Invite { sealed } => {
                 self.heard_invitations += 1;

@@ -7,7 +7,7 @@ use chartmesh_ledger::{Charter, RawEntry};
 
 use super::{Session, WINDOW, ledgers::Phase, send};
 use crate::{
-    event::{Effect, charter_hash},
+    event::Effect,
     frame::{CHUNK, Frame, MAX_LIST},
     replica::Replica,
 };
@@ -23,14 +23,19 @@ impl Session {
         let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| shared.phase == Phase::Live) else { return };
         let before = shared.sent;
 
-        let lacking: Vec<Signed<Charter>> = view.ledger().charters().filter(|charter| !shared.charters.contains(&charter_hash(charter))).cloned().collect();
-        let charters_now = view.ledger().charters().count();
+        let mut charters_now = 0;
+        let mut lacking = Vec::new();
+        for (hash, charter) in view.ledger().charter_versions() {
+            charters_now += 1;
+            if shared.charters.insert(hash) {
+                lacking.push(charter.clone());
+            }
+        }
         if !lacking.is_empty() || shared.charters_then != 0 && shared.charters_then != charters_now {
             // One of the two has not reckoned with all of these charters: by them other checkpoints count, and an older one may be the newest.
             shared.checkpoints.clear();
         }
         shared.charters_then = charters_now;
-        shared.charters.extend(lacking.iter().map(charter_hash));
         shared.sent += charters(ledger, lacking.into_iter(), out);
 
         for (lane, checkpoint) in view.newest_checkpoints() {
@@ -45,13 +50,21 @@ impl Session {
         shared.exhausted = false;
         shared.stale = false;
         let mut chunk = Chunk::default();
+        let has_body = |hash: &EntryHash| view.ledger().get(hash).is_some_and(|entry| entry.body.is_some());
+        shared.wanted.extend(shared.unmet.extract_if(.., |hash| has_body(hash)));
         while room > 0
             && let Some(hash) = shared.wanted.pop_first()
         {
-            if let Some(entry) = view.ledger().get(&hash).filter(|entry| entry.body.is_some() && view.gives(entry)) {
-                let sent = chunk.add(ledger, entry.to_raw(), out);
-                shared.sent += sent;
-                room = room.saturating_sub(sent);
+            match view.ledger().get(&hash) {
+                Some(entry) if entry.body.is_some() && view.gives(entry) => {
+                    let sent = chunk.add(ledger, entry.to_raw(), out);
+                    shared.sent += sent;
+                    room = room.saturating_sub(sent);
+                }
+                Some(entry) if entry.body.is_none() && shared.unmet.len() < MAX_LIST => {
+                    shared.unmet.insert(hash);
+                }
+                _ => {}
             }
         }
         let logs = view.logs();
@@ -86,32 +99,38 @@ impl Session {
         self.report(ledger, out);
     }
 
-    /// Asks the peer, once, for the bodies that are missing of what it has.
-    fn ask_for_bodies(&mut self, replica: &Replica, ledger: LedgerId, out: &mut Vec<Effect>) {
+    /// Asks the peer, once, for the bodies that are missing of what it has: some at a time, the next when it has answered.
+    pub(super) fn ask_for_bodies(&mut self, replica: &Replica, ledger: LedgerId, out: &mut Vec<Effect>) {
         let Some(missing) = replica.bodiless.get(&ledger).filter(|missing| !missing.is_empty()) else { return };
-        let Some(shared) = self.shared.get_mut(&ledger) else { return };
+        let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| shared.wants == shared.answered) else { return };
         let entries: Vec<_> = missing.difference(&shared.asked).take(MAX_LIST).copied().collect();
         if !entries.is_empty() {
             shared.asked.extend(&entries);
+            shared.wants += 1;
             send(out, &Frame::Want { ledger, entries });
         }
     }
 
     /// The peer lacks bodies of entries that it holds.
     pub(super) fn take_want(&mut self, replica: &Replica, ledger: LedgerId, entries: Vec<EntryHash>, now: i64, out: &mut Vec<Effect>) {
-        let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| shared.phase == Phase::Live && shared.wanted.len() < MAX_LIST) else { return };
-        shared.wanted.extend(entries);
+        let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| shared.phase == Phase::Live) else { return };
+        shared.heard_wants += 1;
+        // Whoever asks again before it was answered is not promised more than it is owed.
+        if shared.wanted.len() < MAX_LIST {
+            shared.wanted.extend(entries);
+        }
         self.push(replica, ledger, now, out);
     }
 
     /// Says what has come and whether there is more, unless that was said before.
     fn report(&mut self, ledger: LedgerId, out: &mut Vec<Effect>) {
         let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| shared.phase == Phase::Live) else { return };
-        if shared.got != shared.told_got || (shared.exhausted && !shared.told_done) {
+        let answered = if shared.wanted.is_empty() { shared.heard_wants } else { shared.told_answered };
+        if shared.got != shared.told_got || answered != shared.told_answered || (shared.exhausted && !shared.told_done) {
             self.owed = self.owed.saturating_sub(shared.got - shared.told_got);
             self.owing.remove(&ledger);
-            (shared.told_got, shared.told_done) = (shared.got, shared.exhausted);
-            send(out, &Frame::Done { ledger, got: shared.got, done: shared.exhausted });
+            (shared.told_got, shared.told_answered, shared.told_done) = (shared.got, answered, shared.exhausted);
+            send(out, &Frame::Done { ledger, opening: shared.opening, got: shared.got, answered, done: shared.exhausted });
         }
         self.weigh(ledger);
     }

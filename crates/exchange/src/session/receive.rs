@@ -5,7 +5,10 @@
 use chartmesh_identity::{CharterHash, EntryHash, LedgerId, Signed, from_canonical};
 use chartmesh_ledger::{Action, Added, Charter, Checkpoint, CheckpointError, Entry, Ledger, RawEntry};
 
-use super::{MAX_LOOSE_CHARTERS, Session, WINDOW, ledgers::Phase};
+use super::{
+    MAX_LOOSE_CHARTERS, Session, WINDOW,
+    ledgers::{Phase, Shared},
+};
 use crate::{
     event::{Closing, Effect, Refused},
     frame::MAX_ENTRY,
@@ -34,15 +37,25 @@ impl Session {
         }
     }
 
-    pub(super) fn take_done(&mut self, replica: &Replica, ledger: LedgerId, got: u64, done: bool, now: i64, out: &mut Vec<Effect>) -> Result<(), Closing> {
-        let Some(shared) = self.shared.get_mut(&ledger).filter(|shared| shared.phase == Phase::Live) else { return Ok(()) };
-        if got > shared.sent {
+    pub(super) fn take_done(
+        &mut self,
+        replica: &Replica,
+        ledger: LedgerId,
+        (opening, got, answered, done): (u64, u64, u64, bool),
+        now: i64,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Closing> {
+        let of_this = |shared: &&mut Shared| shared.phase == Phase::Live && shared.opening == opening;
+        let Some(shared) = self.shared.get_mut(&ledger).filter(of_this) else { return Ok(()) };
+        if got > shared.sent || answered > shared.wants {
             return Err(Closing::Unexpected("done"));
         }
         self.under_way = self.under_way.saturating_sub(got.saturating_sub(shared.acked));
         shared.acked = shared.acked.max(got);
+        shared.answered = shared.answered.max(answered);
         shared.peer_done = done;
         let stale = shared.stale;
+        self.ask_for_bodies(replica, ledger, out);
         self.weigh(ledger);
         if stale {
             self.refresh(replica, ledger, now, out);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chartmesh_identity::{AuthorKey, EntryHash, GrantId, PartyKey};
+use chartmesh_identity::{AccessId, AuthorKey, EntryHash, GrantId, PartyKey};
 use chartmesh_ledger::{Action, Entry, Ledger, Verdict, Void};
 
 use super::{
@@ -146,6 +146,14 @@ pub(super) fn first_meetings(story: &mut Story) {
     }
 }
 
+/// Once the words were used nothing is contested, whatever thieves bring out later.
+pub(super) fn decided(story: &mut Story) {
+    let contested = |patient: usize| story.copy(patient, CUSTODIAN).is_some_and(Ledger::contested);
+    let problems =
+        (0..story.patients.len()).filter(|patient| contested(*patient)).map(|patient| format!("the charter of {} is contested", story.patients[patient].name));
+    told(story, Rule::Authority, problems.collect());
+}
+
 /// Devices and custodians hold the same, and parties what they are to have.
 pub(super) fn convergence(story: &mut Story) {
     let mut problems = story.world.unsettled();
@@ -158,6 +166,14 @@ pub(super) fn convergence(story: &mut Story) {
             let (theirs, name) = (hashes(story, patient, node), &story.world.nodes[node].person.name);
             if theirs != all || story.copy(patient, node).map_or(0, |copy| copy.charters().count()) != charters {
                 problems.push(format!("{name} holds {} entries of {whose}, the custodian {}", theirs.len(), all.len()));
+            }
+        }
+        let bodies = |node: usize| story.copy(patient, node).into_iter().flat_map(entries).filter(|entry| entry.body.is_some()).map(Entry::hash);
+        let with_body: BTreeSet<EntryHash> = story.keepers(patient).into_iter().flat_map(bodies).collect();
+        for node in story.keepers(patient) {
+            let lacks = with_body.len() - bodies(node).count();
+            if lacks > 0 {
+                problems.push(format!("{} lacks the bodies of {lacks} entries of {whose} that others have", story.world.nodes[node].person.name));
             }
         }
         let model = Model::of(copy, &story.world.charters);
@@ -212,13 +228,13 @@ fn party(story: &Story, patient: usize, node: usize, all: &Ledger, model: &Model
 fn readable(story: &Story, patient: usize) -> BTreeMap<PartyKey, BTreeSet<EntryHash>> {
     let copies = || (0..story.roles.len()).filter_map(|node| story.copy(patient, node));
     let ledger = story.patients[patient].ledger;
-    let private = story.world.shown_in_private().filter(|(of, _)| *of == ledger).filter_map(|(_, raw)| Entry::read(raw.clone()).ok());
-    let private: Vec<Entry> = private.collect();
-    let all: BTreeMap<EntryHash, &Entry> = copies().flat_map(entries).chain(&private).map(|entry| (entry.hash(), entry)).collect();
-    // What a device had signed before it was put back, and nobody but the party has heard of, nobody can take away.
-    let restored: BTreeSet<AuthorKey> =
-        (0..story.roles.len()).filter(|node| story.world.truth.is_restored(*node)).map(|node| story.world.nodes[node].person.author()).collect();
+    let private = story.world.shown_in_private().filter(|(of, _)| *of == ledger).map(|(_, entry)| entry);
+    let all: BTreeMap<EntryHash, &Entry> = copies().flat_map(entries).chain(private).map(|entry| (entry.hash(), entry)).collect();
     let custodian = story.copy(patient, CUSTODIAN);
+    let is_suspended = |author: &AuthorKey| custodian.and_then(|held| held.charter().device(author)).is_some_and(|device| device.suspended.is_some());
+    // What a device had signed before it was put back, and nobody but the party has heard of, nobody can take away while that device stands (SECURITY.md, Disk).
+    let restored = (0..story.roles.len()).filter(|node| story.world.truth.is_restored(*node)).map(|node| story.world.nodes[node].person.author());
+    let restored: BTreeSet<AuthorKey> = restored.filter(|author| !is_suspended(author)).collect();
     let is_lost = |entry: &Entry| restored.contains(&entry.author()) && !custodian.is_some_and(|held| held.has(&entry.hash()));
     let mut parties: BTreeMap<GrantId, BTreeSet<PartyKey>> = BTreeMap::new();
     for entry in all.values() {
@@ -234,14 +250,11 @@ fn readable(story: &Story, patient: usize) -> BTreeMap<PartyKey, BTreeSet<EntryH
             }
         }
     }
-    let suspended = |node: &usize| {
-        story
-            .copy(patient, CUSTODIAN)
-            .and_then(|held| held.charter().device(&story.world.nodes[*node].person.author()))
-            .is_some_and(|device| device.suspended.is_some())
-    };
-    for node in (0..story.roles.len()).filter(suspended) {
-        let held = story.copy(patient, node).into_iter().flat_map(entries).filter(|entry| entry.header.action.code() == "epoch");
+    for node in (0..story.roles.len()).filter(|node| is_suspended(&story.world.nodes[*node].person.author())) {
+        // Whoever makes an epoch that covers a device does not seal its identity to it: the entry alone opens nothing.
+        let suspension = AccessId::of_device(&story.world.nodes[node].person.author());
+        let knows = |entry: &&Entry| matches!(&entry.header.action, Action::Epoch { covers, .. } if !covers.contains(&suspension));
+        let held = story.copy(patient, node).into_iter().flat_map(entries).filter(knows);
         readable.entry(story.party(node)).or_default().extend(held.map(Entry::hash));
     }
     for epochs in readable.values_mut() {

@@ -37,8 +37,8 @@ impl Vice {
 #[derive(Default)]
 pub(super) struct Crimes {
     vices: BTreeMap<usize, BTreeSet<Vice>>,
-    /// Entries that a bad node shows to one other alone.
-    private: BTreeMap<(usize, usize), Vec<(LedgerId, RawEntry)>>,
+    /// Entries that a bad node shows to one other alone, in place of those that it signed first.
+    private: BTreeMap<(usize, usize), Vec<(LedgerId, Entry)>>,
     heard: BTreeMap<usize, VecDeque<Vec<u8>>>,
 }
 
@@ -67,9 +67,21 @@ impl World {
         self.crimes.vices.entry(node).or_default().extend(vice);
     }
 
-    /// A bad node shows an entry to one other, whenever they meet.
+    /// A bad node shows an entry to one other, whenever they meet, and keeps back its own from that place on.
     pub fn show_to(&mut self, node: usize, to: usize, ledger: LedgerId, entry: &Entry) {
-        self.crimes.private.entry((node, to)).or_default().push((ledger, entry.to_raw()));
+        self.crimes.private.entry((node, to)).or_default().push((ledger, entry.clone()));
+    }
+
+    /// What a bad node shows to one other alone of a ledger.
+    fn private(&self, node: usize, to: usize, ledger: LedgerId) -> Vec<&Entry> {
+        self.crimes.private.get(&(node, to)).into_iter().flatten().filter(|(of, _)| *of == ledger).map(|(_, entry)| entry).collect()
+    }
+
+    /// Whether an entry is on the branch that a bad node keeps back from one other.
+    fn is_kept_back(&self, node: usize, to: usize, ledger: LedgerId, raw: &RawEntry) -> bool {
+        let held = self.nodes[node].replica.ledgers.get(&ledger).and_then(|held| held.get(&EntryHash::of(raw.header.as_bytes())));
+        let follows = |of: &Entry, entry: &Entry| entry.header.lane == of.header.lane && entry.author() == of.author() && entry.header.seq >= of.header.seq;
+        held.is_some_and(|entry| self.private(node, to, ledger).into_iter().any(|of| follows(of, entry)))
     }
 
     /// A frame that a bad node remembers.
@@ -79,7 +91,7 @@ impl World {
     }
 
     /// Every entry that bad nodes have shown to anybody in private.
-    pub(super) fn shown_in_private(&self) -> impl Iterator<Item = (LedgerId, &RawEntry)> {
+    pub(super) fn shown_in_private(&self) -> impl Iterator<Item = (LedgerId, &Entry)> {
         self.crimes.private.values().flatten().map(|(ledger, entry)| (*ledger, entry))
     }
 
@@ -110,6 +122,7 @@ impl World {
         let Ok(frame) = Frame::decode(&bytes) else { return vec![bytes] };
         match frame {
             Frame::Entries { ledger, mut entries } => {
+                entries.retain(|raw| !self.is_kept_back(node, to, ledger, raw));
                 if vices.contains(&Vice::Withhold) {
                     let held = self.nodes[node].replica.ledgers.get(&ledger);
                     let takes_away = |raw: &RawEntry| {
@@ -128,21 +141,19 @@ impl World {
                     let at = self.below(entries.len());
                     self.forge(&mut entries[at]);
                 }
-                let private = self.crimes.private.get(&(node, to)).into_iter().flatten().filter(|(of, _)| *of == ledger);
-                entries.extend(private.map(|(_, raw)| raw.clone()));
+                entries.extend(self.private(node, to, ledger).into_iter().map(Entry::to_raw));
                 if entries.is_empty() { Vec::new() } else { vec![Frame::Entries { ledger, entries }.encode()] }
             }
             Frame::Done { ledger, .. } => {
-                let private = self.crimes.private.get(&(node, to)).into_iter().flatten().filter(|(of, _)| *of == ledger);
-                let entries: Vec<RawEntry> = private.map(|(_, raw)| raw.clone()).collect();
+                let entries: Vec<RawEntry> = self.private(node, to, ledger).into_iter().map(Entry::to_raw).collect();
                 if entries.is_empty() { vec![bytes] } else { vec![bytes, Frame::Entries { ledger, entries }.encode()] }
             }
-            Frame::Heads { ledger, charters, mut lanes, checkpoints, confirm, last } if vices.contains(&Vice::Promise) => {
+            Frame::Heads { ledger, opening, charters, mut lanes, checkpoints, confirm, last } if vices.contains(&Vice::Promise) => {
                 for (_, tips) in &mut lanes {
                     let more = tips.iter().map(|(author, seq, hash)| (*author, seq + 5, EntryHash::of(hash.as_bytes()))).collect::<Vec<_>>();
                     tips.extend(more);
                 }
-                let heads = Frame::Heads { ledger, charters, lanes, checkpoints, confirm, last };
+                let heads = Frame::Heads { ledger, opening, charters, lanes, checkpoints, confirm, last };
                 vec![heads.encode(), Frame::Pending { blobs: 7 }.encode()]
             }
             _ => vec![bytes],

@@ -44,7 +44,7 @@ impl Story {
         let ledger = self.copy(patient, device)?;
         let state = ledger.lane(&lane);
         let supersedes = state.epochs.iter().filter(|(_, epoch)| !epoch.superseded).map(|(entry, _)| *entry).collect();
-        let covers = state.bars.keys().copied().collect();
+        let covers = ledger.to_cover(&lane);
         let action = Action::Epoch { recipient: people::recipient(&label), supersedes, covers, past: ledger.fence(&lane) };
         self.write(patient, device, Draft::new(lane, action))
     }

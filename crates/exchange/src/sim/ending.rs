@@ -13,17 +13,12 @@ pub(super) fn end(story: &mut Story) {
     story.world.clear_up();
     checks::first_meetings(story);
     story.meet_honest();
-    let mut recovered = vec![false; story.patients.len()];
-    // Twice: a thief may bring out a rival charter version only after the first recovery.
-    for _ in 0..2 {
-        for (patient, recovered) in recovered.iter_mut().enumerate() {
-            *recovered |= recover(story, patient);
-        }
-        story.rest();
-        story.meet_everybody();
-    }
-    for (patient, recovered) in recovered.into_iter().enumerate() {
-        renew(story, patient, recovered);
+    let recovered: Vec<usize> = (0..story.patients.len()).filter(|patient| recover(story, *patient)).collect();
+    story.rest();
+    story.meet_everybody();
+    checks::decided(story);
+    for patient in recovered {
+        renew(story, patient);
     }
     settle(story);
     be_heard(story);
@@ -47,16 +42,22 @@ fn recover(story: &mut Story, patient: usize) -> bool {
     };
     let listed = |node: &usize| held.charter().device(&story.world.nodes[*node].person.author()).is_some_and(|device| device.suspended.is_none());
     let lost: Vec<usize> = (0..story.roles.len()).filter(listed).filter(|node| lost(*node)).collect();
+    // Of devices in a thief's hands, suspended or not: it may have signed versions that nobody has seen yet.
+    let devices = story.patients[patient].devices;
+    let stolen: Vec<_> = devices.into_iter().filter(|node| story.world.is_bad(*node)).map(|node| story.patients[patient].root(node).root()).collect();
     // Whoever a void version made a device has no standing, and needs none to be taken away.
     let standing = story.writers(patient).len();
-    if lost.is_empty() && !held.contested() && standing > 0 {
+    if lost.is_empty() && stolen.is_empty() && !held.contested() && standing > 0 {
         return false;
     }
     let fences: Vec<_> = lost.iter().map(|node| story.world.nodes[*node].person.author()).map(|author| (author, held.device_fence(&author))).collect();
     let spare = story.patients[patient].devices[3];
     let device = people::as_device(&story.world.nodes[spare].person);
     let words = story.patients[patient].words();
-    let next = people::next_charter(held.charter(), held.charter_hash(), ledger, &words, |next| {
+    let (decided, version) = held.decided();
+    let next = people::next_charter(held.charter(), decided, ledger, &words, |next| {
+        next.version = version + 1;
+        next.roots.retain(|root| !stolen.contains(&root.key));
         for (author, fence) in fences {
             next.devices.iter_mut().filter(|device| device.key == author).for_each(|device| device.suspended = Some(fence.clone()));
         }
@@ -72,10 +73,9 @@ fn recover(story: &mut Story, patient: usize) -> bool {
     true
 }
 
-/// What comes after a recovery or a suspension is not opened with keys that devices had or gave which have no authority now.
-fn renew(story: &mut Story, patient: usize, recovered: bool) {
-    let suspends = story.copy(patient, CUSTODIAN).is_some_and(|held| held.charter().devices.iter().any(|device| device.suspended.is_some()));
-    if let Some(device) = story.writers(patient).first().copied().filter(|_| recovered || suspends) {
+/// What comes after a recovery is not opened with keys that devices had or gave of which the charter in force knows nothing. Those that it suspends are for the duties.
+fn renew(story: &mut Story, patient: usize) {
+    if let Some(device) = story.writers(patient).first().copied() {
         for lane in story.patients[patient].catalogs {
             story.epoch(device, lane);
         }

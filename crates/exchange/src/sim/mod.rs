@@ -66,6 +66,10 @@ pub fn run(seed: u64, acts: usize) -> Report {
 
 /// Performs a script, heals, and checks. With `told`, what happened is told.
 pub fn run_script(script: &Script, told: bool) -> Report {
+    chartmesh_identity::remembering(|| perform(script, told))
+}
+
+fn perform(script: &Script, told: bool) -> Report {
     let mut story = Story::begin(script.seed, told);
     story.perform(script);
     story.world.reseed(script.seed, u64::MAX);

@@ -25,6 +25,8 @@ const RESTORED: [u64; 7] = [0, 1, 4, 5, CUSTODIAN as u64 + 1, 10, 15];
 struct Plot {
     rng: ChaCha8Rng,
     bad: Vec<u64>,
+    /// What comes next whatever is drawn.
+    next: Vec<Act>,
 }
 
 /// A history of so many acts.
@@ -33,7 +35,7 @@ pub fn plot(seed: u64, acts: usize) -> Script {
     // A third of all histories are without malice: what must hold among honest nodes is strictest there.
     let count = rng.next_u64() % 3;
     let bad = (0..count).map(|_| SUSPECTS[at(rng.next_u64(), SUSPECTS.len())]).collect();
-    let mut plot = Plot { rng, bad };
+    let mut plot = Plot { rng, bad, next: Vec::new() };
     let mut steps: Vec<Step> = Vec::with_capacity(acts);
     let mut add = |plot: &mut Plot, act: Act| {
         let chance = steps.len() as u64 + 1;
@@ -75,6 +77,9 @@ impl Plot {
     }
 
     fn act(&mut self) -> Act {
+        if let Some(act) = self.next.pop() {
+            return act;
+        }
         if !self.bad.is_empty() && self.below(8) == 0 {
             return self.bad_act();
         }
@@ -109,13 +114,27 @@ impl Plot {
                 let ends = if self.below(5) == 0 { 1 + self.below(300) } else { 0 };
                 Act::Grant { device, to: self.one(&PARTIES), reads: self.below(8), writes: self.below(8), ends }
             }
-            18..24 => Act::Revoke { device, of: self.one(&PARTIES), which: self.below(4), stops: self.below(4) },
+            18..24 => self.revoke(device),
             24..31 => Act::Duties { device },
             31..37 => Act::Checkpoint { device, of: self.one(&PARTIES) },
             37..39 => Act::Withdraw { device, catalog: self.below(3), which: self.below(8) },
             39..41 => Act::Enrol { device },
             _ => Act::Suspend { device, which: self.below(2) },
         }
+    }
+
+    /// Often of somebody who has just been heard of, and who goes on before it hears of that: this is what fences are for.
+    fn revoke(&mut self, device: u64) -> Act {
+        let (of, patient) = (self.one(&PARTIES), device / 4);
+        let revoke = Act::Revoke { device, of, which: self.below(4), stops: self.below(4) };
+        if self.below(2) == 0 {
+            return revoke;
+        }
+        let which = self.below(6);
+        let deeds = [Act::Write { node: of, patient, which, documents: 0 }, Act::Testify { node: of, patient, which }];
+        let deed = deeds[at(self.below(2), 2)];
+        self.next = vec![deed, revoke, Act::Meet { a: of, b: device, life: 0 }];
+        deed
     }
 
     fn party_deed(&mut self) -> Act {

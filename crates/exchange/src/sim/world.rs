@@ -275,8 +275,7 @@ impl World {
                 Effect::Settled => self.settled(node, link),
                 Effect::Close { reason } => {
                     self.note(|world| format!("{} hangs up on {link}: {reason}", world.name(node)));
-                    // Where one side begins a ledger's part of a session anew, an acknowledgement that is under way may be of the part before. Both connect again.
-                    let peace = matches!(reason, crate::Closing::Left | crate::Closing::PeerLeft | crate::Closing::Unexpected("done"));
+                    let peace = matches!(reason, crate::Closing::Left | crate::Closing::PeerLeft);
                     if let Some(other) = self.honest_peer(node, link).filter(|_| !peace) {
                         self.problem(Rule::Peace, format!("{} hangs up on {}: {reason}", self.name(node), self.name(other)));
                     }

@@ -35,12 +35,12 @@ fn a_stranger_cannot_tell_a_ledger_that_is_not_for_it_from_one_that_is_not_there
     let mut answers = Vec::new();
     for ledger in [ledger, LedgerId::of(b"nowhere")] {
         let before = pair.saw[1].sent.len();
-        let open = Frame::Open { ledger, digest: vec![0; 32].into(), beyond: Vec::new() };
+        let open = Frame::Open { ledger, opening: 99, digest: vec![0; 32].into(), beyond: Vec::new() };
         pair.tell(&mut nodes, 1, Event::Frame(open.encode()));
         let mut answer: Vec<Vec<u8>> = pair.saw[1].sent[before..].to_vec();
         assert_eq!(answer.len(), 1);
         let bytes = answer.remove(0);
-        assert_eq!(Frame::decode(&bytes).unwrap(), Frame::Unknown { ledger });
+        assert_eq!(Frame::decode(&bytes).unwrap(), Frame::Unknown { ledger, opening: 99 });
         answers.push(bytes.len());
     }
     assert_eq!(answers[0], answers[1]);

@@ -153,6 +153,50 @@ fn a_body_that_one_peer_left_out_comes_from_another() {
 }
 
 #[test]
+fn a_session_is_not_settled_while_bodies_that_were_asked_for_are_under_way() {
+    let (mut nodes, ledger) = phone_and_custodian();
+    let epoch = fill(&mut nodes[0], ledger, "notes", 2);
+    let long = publish(&mut nodes[0], ledger, lane("notes"), epoch, 9, 3 * CHUNK);
+    meet(&mut nodes);
+    for entry in [epoch, long] {
+        nodes[1].replica.ledgers.get_mut(&ledger).unwrap().erase_body(&entry);
+    }
+    nodes[1].replica.look_for_bodies(ledger);
+    let mut pair = Pair::new(&nodes, Options::default());
+    pair.start(&mut nodes);
+    let mut frames = 0;
+    while pair.run(&mut nodes, 1) > 0 {
+        frames += 1;
+        let missing = nodes[1].replica.bodiless[&ledger].len();
+        assert!(missing == 0 || !pair.sessions[1].settled(), "settled after {frames} frames, {missing} bodies are missing");
+        assert!(missing == 0 || !pair.sessions[0].settled() || !pair.saw[1].frames().contains(&"want"), "the one who was asked, after {frames} frames");
+    }
+    assert!(pair.sessions[0].settled() && pair.sessions[1].settled());
+    assert!(nodes[1].replica.bodiless[&ledger].is_empty());
+}
+
+#[test]
+fn a_body_that_the_one_who_was_asked_gets_later_is_passed_on() {
+    let (mut nodes, ledger) = phone_and_custodian();
+    let epoch = fill(&mut nodes[0], ledger, "notes", 2);
+    meet(&mut nodes);
+    let whole = nodes[0].replica.ledgers[&ledger].get(&epoch).unwrap().clone();
+    for node in &mut nodes {
+        node.replica.ledgers.get_mut(&ledger).unwrap().erase_body(&epoch);
+        node.replica.look_for_bodies(ledger);
+    }
+    let mut pair = meet(&mut nodes);
+    assert!(pair.sessions[0].settled() && pair.sessions[1].settled(), "neither has it, and both have said so");
+    assert_eq!(nodes[1].replica.bodiless[&ledger], [epoch].into());
+    nodes[0].replica.ledgers.get_mut(&ledger).unwrap().add_entry(whole).unwrap();
+    nodes[0].replica.look_for_bodies(ledger);
+    pair.tell(&mut nodes, 0, Event::Changed(ledger));
+    pair.run(&mut nodes, usize::MAX);
+    assert!(nodes[1].replica.bodiless[&ledger].is_empty());
+    assert!(pair.sessions[0].settled() && pair.sessions[1].settled());
+}
+
+#[test]
 fn an_entry_that_comes_without_its_body_is_remembered() {
     let (mut nodes, ledger) = phone_and_custodian();
     let epoch = fill(&mut nodes[0], ledger, "notes", 1);

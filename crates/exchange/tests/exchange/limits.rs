@@ -42,7 +42,7 @@ fn a_thief_that_claimed_with_a_devices_root_is_served_no_more_once_the_words_hav
     pair.run(&mut nodes, usize::MAX);
     assert_eq!(pair.saw[1].frames().last(), Some(&"unknown"));
     let sent = pair.saw[1].sent.len();
-    let open = Frame::Open { ledger, digest: vec![0; 32].into(), beyond: Vec::new() };
+    let open = Frame::Open { ledger, opening: 99, digest: vec![0; 32].into(), beyond: Vec::new() };
     pair.tell(&mut nodes, 1, Event::Frame(open.encode()));
     assert_eq!(pair.saw[1].frames()[sent..], ["unknown"]);
 }
@@ -151,7 +151,7 @@ fn whoever_asks_for_ledger_after_ledger_is_hung_up_on() {
     let mut pair = meet(&mut nodes);
     let before = pair.saw[1].sent.len();
     for n in 0..1100u16 {
-        let open = Frame::Open { ledger: LedgerId::of(&n.to_be_bytes()), digest: vec![0; 32].into(), beyond: Vec::new() };
+        let open = Frame::Open { ledger: LedgerId::of(&n.to_be_bytes()), opening: 99, digest: vec![0; 32].into(), beyond: Vec::new() };
         pair.tell(&mut nodes, 1, Event::Frame(open.encode()));
     }
     assert_eq!(pair.saw[1].frames()[before..], ["unknown"; 1024]);

@@ -28,10 +28,18 @@ fn every_frame_fits_the_schema() {
     let tips = vec![(lane("notes"), vec![(AuthorKey::new([1; 32]), 1, EntryHash::of(b"e"))])];
     let rest = [
         Frame::Claim { claim: Signed::from_bytes(vec![1]) },
-        Frame::Unknown { ledger },
-        Frame::Open { ledger, digest: vec![0; 32].into(), beyond: tips.clone() },
-        Frame::Heads { ledger, charters: vec![CharterHash::of(b"c")], lanes: tips.clone(), checkpoints: vec![(lane("x"), -1)], confirm: true, last: false },
-        Frame::Held { ledger, lanes: tips, last: true },
+        Frame::Unknown { ledger, opening: 1 },
+        Frame::Open { ledger, opening: 1, digest: vec![0; 32].into(), beyond: tips.clone() },
+        Frame::Heads {
+            ledger,
+            opening: 1,
+            charters: vec![CharterHash::of(b"c")],
+            lanes: tips.clone(),
+            checkpoints: vec![(lane("x"), -1)],
+            confirm: true,
+            last: false,
+        },
+        Frame::Held { ledger, opening: 1, lanes: tips, last: true },
         Frame::Charters { ledger, charters: vec![Signed::from_bytes(vec![1])] },
         Frame::Want { ledger, entries: vec![EntryHash::of(b"e")] },
         Frame::Checkpoint { ledger, checkpoint: Signed::from_bytes(vec![1]) },
@@ -48,7 +56,7 @@ fn every_frame_fits_the_schema() {
 
 #[test]
 fn other_things_do_not() {
-    let unknown = Frame::Unknown { ledger: LedgerId::of(b"x") }.encode();
+    let unknown = Frame::Unknown { ledger: LedgerId::of(b"x"), opening: 1 }.encode();
     let mut other = unknown.clone();
     other[2] ^= 1;
     assert!(check(&unknown).is_ok() && check(&other).is_err());

@@ -1,7 +1,10 @@
 //! Peers that err or lie: nonsense, forged entries, frames replayed and out of order.
 
-use chartmesh_exchange::{Closing, Effect, Event, Frame, Options, sim::lane};
-use chartmesh_identity::{EntryHash, LedgerId, Signed};
+use chartmesh_exchange::{
+    Closing, Effect, Event, Frame, Options,
+    sim::{Node, Person, charter, key, lane, next_charter},
+};
+use chartmesh_identity::{CharterHash, EntryHash, Kind, LedgerId, Signed};
 use chartmesh_ledger::RawEntry;
 use proptest::prelude::*;
 use serde_bytes::ByteBuf;
@@ -14,7 +17,7 @@ fn closing(pair: &Pair, side: usize) -> Option<&Closing> {
 
 #[test]
 fn nothing_is_said_before_the_hello() {
-    for frame in [Frame::Named, Frame::Pending { blobs: 1 }, Frame::Unknown { ledger: LedgerId::of(b"x") }] {
+    for frame in [Frame::Named, Frame::Pending { blobs: 1 }, Frame::Unknown { ledger: LedgerId::of(b"x"), opening: 1 }] {
         let (mut nodes, _) = phone_and_custodian();
         let mut pair = Pair::new(&nodes, Options::default());
         pair.tell(&mut nodes, 1, Event::Frame(frame.encode()));
@@ -30,11 +33,11 @@ fn other_versions_and_second_hellos_are_refused() {
     let card = nodes[0].person.card.signed().clone();
     let hello = |versions| Event::Frame(Frame::Hello { versions, card: card.clone(), nonce: vec![0; 32].into() }.encode());
     let mut pair = Pair::new(&nodes, Options::default());
-    pair.tell(&mut nodes, 1, hello(vec![2, 3]));
+    pair.tell(&mut nodes, 1, hello(vec![1, 3]));
     assert_eq!(closing(&pair, 1), Some(&Closing::Version));
     let mut pair = Pair::new(&nodes, Options::default());
     pair.tell(&mut nodes, 1, hello(vec![1, 2]));
-    pair.tell(&mut nodes, 1, hello(vec![1]));
+    pair.tell(&mut nodes, 1, hello(vec![2]));
     assert_eq!(closing(&pair, 1), Some(&Closing::Unexpected("second hello")));
 }
 
@@ -97,6 +100,41 @@ fn another_body_under_an_honest_header_is_refused() {
     pair.tell(&mut other, 1, Event::Frame(Frame::Entries { ledger, entries: vec![raw] }.encode()));
     assert_eq!(count(&other[1], ledger), 0);
     assert!(pair.saw[1].effects.iter().any(|effect| matches!(effect, Effect::Refused { .. })));
+}
+
+/// Both stop serving one another and begin again at once: what was said of the session before must not be taken for an answer.
+#[test]
+fn both_sides_may_begin_a_ledger_anew_at_once() {
+    let [one, other] = ["custodian", "other custodian"].map(|name| Person::new(name, Kind::Custodian));
+    let phone = Person::new("phone", Kind::Patient);
+    let genesis = charter(&[&phone], &[&one, &other]);
+    let both = genesis.custodians.clone();
+    let mut nodes = [Node::new(one), Node::new(other)];
+    let ledger = nodes.each_mut().map(|node| node.hold(&[genesis.signed().clone()]).unwrap())[0];
+    let without = next_charter(&genesis, CharterHash::of(genesis.as_bytes()), ledger, &key("rank 1"), |next| next.custodians.clear());
+    let again = next_charter(&without, CharterHash::of(without.as_bytes()), ledger, &key("rank 1"), |next| next.custodians = both);
+    let mut pair = meet(&mut nodes);
+    for next in [&without, &again] {
+        for side in [1, 0] {
+            assert!(nodes[side].add_charter(ledger, next.signed()));
+            pair.tell(&mut nodes, side, Event::Changed(ledger));
+        }
+    }
+    pair.run(&mut nodes, usize::MAX);
+    assert_eq!([closing(&pair, 0), closing(&pair, 1)], [None, None]);
+    assert!(pair.sessions.iter().all(chartmesh_exchange::Session::settled));
+}
+
+#[test]
+fn an_opening_is_numbered_by_the_side_that_says_it_and_never_said_twice() {
+    let (mut nodes, ledger) = phone_and_custodian();
+    let mut pair = meet(&mut nodes);
+    let said = pair.saw[1].sent.len();
+    let open = |opening| Event::Frame(Frame::Open { ledger, opening, digest: vec![0; 32].into(), beyond: Vec::new() }.encode());
+    pair.tell(&mut nodes, 1, open(1));
+    assert_eq!(pair.saw[1].sent.len(), said, "of the number that it has answered");
+    pair.tell(&mut nodes, 1, open(2));
+    assert_eq!(closing(&pair, 1), Some(&Closing::Unexpected("open")));
 }
 
 proptest! {

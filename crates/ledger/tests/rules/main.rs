@@ -5,6 +5,7 @@ mod edges;
 mod entries;
 mod lanes;
 mod random;
+mod recovery;
 mod serving;
 mod vectors;
 mod world;

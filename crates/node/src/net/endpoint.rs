@@ -18,7 +18,7 @@ use super::{NetConfig, Path, Route, error::NetError};
 /// How long closed connections may take to drain. Every peer has been told by then; the rest is QUIC's politeness.
 const DRAIN_WAIT: Duration = Duration::from_millis(500);
 /// ALPN of links (protocol.md "Replication").
-pub(super) const ALPN: &[u8] = b"chartmesh/1";
+pub(super) const ALPN: &[u8] = b"chartmesh/2";
 /// Name of the service on a local network.
 const MDNS_SERVICE: &str = "chartmesh";
 /// Streams that a peer may have open at a time.

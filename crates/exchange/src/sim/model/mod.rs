@@ -36,8 +36,7 @@ pub struct Model<'a> {
 impl<'a> Model<'a> {
     /// Decides over everything that a copy holds, of which every charter is `known`.
     pub fn of(copy: &'a Ledger, known: &BTreeMap<CharterHash, Charter>) -> Self {
-        let held = copy.charters().map(|signed| CharterHash::of(signed.as_bytes()));
-        let charters: BTreeMap<CharterHash, &Charter> = held.map(|hash| (hash, &known[&hash])).collect();
+        let charters: BTreeMap<CharterHash, &Charter> = copy.charter_versions().map(|(hash, _)| (hash, &known[&hash])).collect();
         let (in_force, ends) = charters::in_force(&charters);
         let devices: BTreeSet<AuthorKey> = charters.values().flat_map(|charter| charter.devices.iter().map(|device| device.key)).collect();
         let mut model = Self {
