@@ -40,8 +40,6 @@ const CHECKPOINT_AGE: i64 = 60;
 const MOST_ROUNDS: usize = 100_000;
 /// Documents whose keys one Envelope hands over at most.
 const MAX_SHARED: usize = 1024;
-/// Envelopes that are sealed at a time, under the lock: in between others are heard, such as whoever confirms the revocation that made them due.
-const MOST_ENVELOPES: usize = 16;
 /// Content that is opened and sealed anew at a time, in bytes.
 const PER_ROUND: u64 = 32 << 20;
 
@@ -125,7 +123,6 @@ impl Node {
     pub(crate) async fn settle(&self, id: LedgerId) -> Result<(), ApiError> {
         for _ in 0..MOST_ROUNDS {
             if self.with(|core| core.perform(&id))? {
-                tokio::task::yield_now().await;
                 continue;
             }
             if self.file_and_renew(id).await? || self.share_documents(id).await? {
@@ -414,7 +411,7 @@ impl Core {
                     of_grant.insert(lane, epoch);
                 }
             }
-            for (grant, lanes) in envelopes.into_iter().take(MOST_ENVELOPES) {
+            for (grant, lanes) in envelopes {
                 envelope(&mut writer, id, &wanted, grant, &lanes)?;
             }
         }
