@@ -45,7 +45,7 @@ pub fn from_canonical<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError>
 fn tree(bytes: &[u8]) -> Result<Value, CborError> {
     let mut rest = bytes;
     let tree: Value = ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_DEPTH).map_err(|_| CborError::Malformed)?;
-    if !rest.is_empty() || !is_plain(&tree) || encode(&tree) != bytes {
+    if !rest.is_empty() || after_item(bytes) != Some(&[]) {
         return Err(CborError::NotDeterministic);
     }
     Ok(tree)
@@ -83,27 +83,60 @@ fn sort(tree: &mut Value) {
     }
 }
 
-/// No floats, no tags, and every map strictly ascending.
-fn is_plain(tree: &Value) -> bool {
-    match tree {
-        Value::Array(items) => items.iter().all(is_plain),
-        Value::Map(entries) => {
-            let ascending = match entries.as_slice() {
-                [] | [_] => true,
-                entries => entries.windows(2).all(|pair| key_order(&pair[0].0, &pair[1].0)),
-            };
-            ascending && entries.iter().all(|(key, value)| is_plain(key) && is_plain(value))
+/// What follows the first item, if that is in its one encoding: shortest heads, definite lengths, no floats, no tags, and every map strictly ascending. It is read from bytes, since to
+/// encode a tree once more takes as long as to decode it. Nested no deeper than what was decoded before.
+fn after_item(bytes: &[u8]) -> Option<&[u8]> {
+    let (major, argument, rest) = head(bytes)?;
+    match major {
+        0 | 1 => Some(rest),
+        2 | 3 => rest.get(usize::try_from(argument).ok()?..),
+        4 => (0..argument).try_fold(rest, |rest, _| after_item(rest)),
+        5 => {
+            let mut last: Option<&[u8]> = None;
+            (0..argument).try_fold(rest, |rest, _| {
+                let value = after_item(rest)?;
+                let key = rest.get(..rest.len() - value.len())?;
+                let ascending = last.is_none_or(|last| last < key);
+                last = Some(key);
+                if ascending { after_item(value) } else { None }
+            })
         }
-        Value::Float(_) | Value::Tag(..) => false,
-        _ => true,
+        // false, true, null
+        7 if (20..=22).contains(&argument) => Some(rest),
+        _ => None,
     }
 }
 
-fn key_order(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Text(a), Value::Text(b)) => (a.len(), a.as_bytes()) < (b.len(), b.as_bytes()),
-        _ => encode(a) < encode(b),
-    }
+/// Major type, argument and what follows, if the argument is in its shortest form (RFC 8949, section 3).
+pub(crate) fn head(bytes: &[u8]) -> Option<(u8, u64, &[u8])> {
+    let (first, rest) = bytes.split_first()?;
+    let (major, small) = (first >> 5, first & 31);
+    let (length, least) = match small {
+        0..=23 => return Some((major, u64::from(small), rest)),
+        24 => (1, 24),
+        25 => (2, 1 << 8),
+        26 => (4, 1 << 16),
+        27 => (8, 1 << 32),
+        _ => return None,
+    };
+    let (argument, rest) = rest.split_at_checked(length)?;
+    let argument = argument.iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
+    // Longer forms of major type 7 are floats and simple values that we do not have.
+    (argument >= least && major != 7).then_some((major, argument, rest))
+}
+
+/// Appends a head in its shortest form.
+pub(crate) fn put_head(bytes: &mut Vec<u8>, major: u8, argument: u64) {
+    let long = argument.to_be_bytes();
+    let (small, length) = match argument {
+        0..24 => return bytes.push(major << 5 | long[7]),
+        24..0x100 => (24, 1),
+        0x100..0x1_0000 => (25, 2),
+        0x1_0000..0x1_0000_0000 => (26, 4),
+        _ => (27, 8),
+    };
+    bytes.push(major << 5 | small);
+    bytes.extend(&long[8 - length..]);
 }
 
 #[cfg(test)]
@@ -158,6 +191,88 @@ mod tests {
     fn map_keys_are_sorted_by_their_encoding() {
         let map = BTreeMap::from([("aa", 1), ("b", 2)]);
         assert_eq!(to_canonical(&map), [0xa2, 0x61, b'b', 2, 0x62, b'a', b'a', 1]);
+    }
+
+    /// The same, told by trees: plain, and encoded again to the same bytes.
+    fn encodes_back(bytes: &[u8]) -> bool {
+        fn is_plain(tree: &Value) -> bool {
+            match tree {
+                Value::Array(items) => items.iter().all(is_plain),
+                Value::Map(entries) => {
+                    entries.windows(2).all(|pair| encode(&pair[0].0) < encode(&pair[1].0))
+                        && entries.iter().all(|(key, value)| is_plain(key) && is_plain(value))
+                }
+                Value::Float(_) | Value::Tag(..) => false,
+                _ => true,
+            }
+        }
+        let mut rest = bytes;
+        let tree = ciborium::de::from_reader_with_recursion_limit::<Value, _>(&mut rest, MAX_DEPTH);
+        tree.is_ok_and(|tree| rest.is_empty() && is_plain(&tree) && encode(&tree) == bytes)
+    }
+
+    /// Items of every kind, in encodings good and bad.
+    fn item() -> impl Strategy<Value = Vec<u8>> {
+        let head = |majors: std::ops::Range<u8>| {
+            (majors, prop_oneof![0u64..30, 200u64..300, 65_000u64..66_000, 4_294_967_000u64..4_294_968_000, any::<u64>()], 0u8..12).prop_map(
+                |(major, argument, form)| {
+                    let mut bytes = Vec::new();
+                    match form {
+                        0 => bytes.extend([major << 5 | 24, argument as u8]),
+                        1 => bytes.extend([&[major << 5 | 25][..], &(argument as u16).to_be_bytes()].concat()),
+                        2 => bytes.extend([&[major << 5 | 26][..], &(argument as u32).to_be_bytes()].concat()),
+                        3 => bytes.extend([&[major << 5 | 27][..], &argument.to_be_bytes()].concat()),
+                        _ => put_head(&mut bytes, major, argument),
+                    }
+                    bytes
+                },
+            )
+        };
+        let text = (2u8..4, "[a-c]{0,3}", any::<bool>()).prop_map(|(major, text, long)| {
+            let mut bytes = Vec::new();
+            if long && major == 3 {
+                bytes.extend([0x78, text.len() as u8])
+            } else {
+                put_head(&mut bytes, major, text.len() as u64)
+            }
+            bytes.extend(text.as_bytes());
+            bytes
+        });
+        let leaf = prop_oneof![8 => head(0..2), 6 => text, 3 => (0xf0u8..=0xff).prop_map(|byte| vec![byte]), 1 => head(7..8), 1 => Just(vec![0x9f, 0xff])];
+        leaf.prop_recursive(4, 24, 6, |inner| {
+            (prop_oneof![5 => Just(4u8), 5 => Just(5u8), 1 => Just(6u8)], proptest::collection::vec(inner, 0..6), any::<bool>()).prop_map(
+                |(major, mut items, sorted)| {
+                    if major == 5 {
+                        items.truncate(items.len() / 2 * 2);
+                        if sorted {
+                            let mut pairs: Vec<_> = items.chunks(2).map(<[Vec<u8>]>::to_vec).collect();
+                            pairs.sort();
+                            items = pairs.concat();
+                        }
+                    }
+                    let mut bytes = Vec::new();
+                    put_head(&mut bytes, major, if major == 5 { items.len() as u64 / 2 } else { items.len() as u64 });
+                    bytes.extend(items.concat());
+                    bytes
+                },
+            )
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn to_read_the_bytes_and_to_encode_them_again_say_the_same(bytes in item(), cut in 0usize..40) {
+            prop_assert_eq!(tree(&bytes).is_ok(), encodes_back(&bytes));
+            let short = &bytes[..bytes.len().saturating_sub(cut / 8)];
+            prop_assert_eq!(tree(short).is_ok(), encodes_back(short));
+        }
+
+        #[test]
+        fn the_same_of_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
+            prop_assert_eq!(tree(&bytes).is_ok(), encodes_back(&bytes));
+        }
     }
 
     proptest! {

@@ -24,7 +24,7 @@ pub use hidden::is_hidden;
 pub use ids::{
     AccessId, AuthorKey, BlobHash, CardHash, CertId, CharterHash, EndpointKey, EntryHash, GrantId, IdError, LaneId, LedgerId, PartyKey, Recipient, RootKey,
 };
-pub use keys::SigningSecret;
+pub use keys::{KeyCache, SigningSecret};
 #[cfg(feature = "memo")]
 pub use memo::remembering;
 pub use signed::{Named, Payload, Signed, SignedError, Verified};

@@ -2,7 +2,7 @@
 //!
 //! Parse, don't validate: a [`Signed`] tells nothing of its content. Only [`Verified`] does, and it can be had only by checking the signature.
 
-use std::{fmt, marker::PhantomData, ops::Deref};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
 use coset::{CborSerializable, CoseSign1, CoseSign1Builder, HeaderBuilder, RegisteredLabelWithPrivate, TaggedCborSerializable, iana};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::{
     cbor::{self, CborError},
     ids::{AuthorKey, PartyKey, RootKey},
-    keys::{self, SigningSecret},
+    keys::{self, KeyCache, SigningSecret},
 };
 
 /// COSE header parameter `typ` (RFC 9596).
@@ -89,6 +89,39 @@ impl<T> Signed<T> {
     }
 }
 
+/// A signature and what it must be over: `Sig_structure` of RFC 9052, section 4.4.
+struct Seal {
+    message: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// Payload and signature of an object whose bytes are laid out as [`Signed::sign`] lays them out, which is all that ever comes from honest nodes: there coset has nothing to say.
+fn plain<'a>(bytes: &'a [u8], typ: &str) -> Option<(&'a [u8], Seal)> {
+    fn bytes_at(at: &[u8]) -> Option<(&[u8], &[u8])> {
+        let (major, length, rest) = cbor::head(at)?;
+        (major == 2).then(|| rest.split_at_checked(usize::try_from(length).ok()?)).flatten()
+    }
+    // {1: -8, 16: typ}
+    let mut protected = vec![0xa2, 0x01, 0x27, 0x10];
+    cbor::put_head(&mut protected, 3, typ.len() as u64);
+    protected.extend(typ.as_bytes());
+
+    let (found, rest) = bytes_at(bytes.strip_prefix(&[0xd2, 0x84])?)?;
+    let (payload, rest) = bytes_at(rest.strip_prefix(&[0xa0])?)?;
+    let (signature, rest) = bytes_at(rest)?;
+    if found != protected || signature.len() != 64 || !rest.is_empty() {
+        return None;
+    }
+    let mut message = Vec::with_capacity(payload.len() + protected.len() + 24);
+    message.extend(b"\x84\x6aSignature1");
+    cbor::put_head(&mut message, 2, protected.len() as u64);
+    message.extend(&protected);
+    message.push(0x40);
+    cbor::put_head(&mut message, 2, payload.len() as u64);
+    message.extend(payload);
+    Some((payload, Seal { message, signature: signature.to_vec() }))
+}
+
 impl<T: Payload> Signed<T> {
     /// Signs a payload.
     pub fn sign(payload: T, key: &SigningSecret) -> Verified<T> {
@@ -103,7 +136,16 @@ impl<T: Payload> Signed<T> {
         Verified { payload, signed: Self::from_bytes(bytes) }
     }
 
-    fn open(&self) -> Result<(T, CoseSign1), SignedError> {
+    fn open(&self) -> Result<(T, Seal), SignedError> {
+        let (payload, seal) = match plain(&self.bytes, T::TYP) {
+            Some((payload, seal)) => (Cow::Borrowed(payload), seal),
+            None => self.open_any()?,
+        };
+        Ok((cbor::from_canonical(&payload)?, seal))
+    }
+
+    /// With protected headers other than those that [`Signed::sign`] writes, or not to be accepted at all.
+    fn open_any(&self) -> Result<(Cow<'_, [u8]>, Seal), SignedError> {
         let cose = CoseSign1::from_tagged_slice(&self.bytes).map_err(|_| SignedError::Envelope)?;
         let header = &cose.protected.header;
         let eddsa = Some(RegisteredLabelWithPrivate::Assigned(iana::Algorithm::EdDSA));
@@ -119,45 +161,56 @@ impl<T: Payload> Signed<T> {
         if encoded_again != self.bytes || cose.protected.original_data.as_deref() != Some(&protected_again) {
             return Err(SignedError::Envelope);
         }
-        let payload = cbor::from_canonical(cose.payload.as_deref().ok_or(SignedError::Envelope)?)?;
-        Ok((payload, cose))
+        let seal = Seal { message: cose.tbs_data(b""), signature: cose.signature };
+        Ok((Cow::Owned(cose.payload.ok_or(SignedError::Envelope)?), seal))
     }
 
-    fn check(self, payload: T, cose: &CoseSign1, key: &[u8; 32]) -> Result<Verified<T>, SignedError> {
-        let checked = cose.verify_signature(b"", |signature, message| if keys::verify(key, message, signature) { Ok(()) } else { Err(()) });
-        checked.map_err(|()| SignedError::Signature)?;
-        Ok(Verified { payload, signed: self })
+    fn check(self, payload: T, seal: &Seal, key: &[u8; 32]) -> Result<Verified<T>, SignedError> {
+        self.believe(payload, keys::verify(key, &seal.message, &seal.signature))
+    }
+
+    fn believe(self, payload: T, verifies: bool) -> Result<Verified<T>, SignedError> {
+        if verifies { Ok(Verified { payload, signed: self }) } else { Err(SignedError::Signature) }
     }
 
     /// Checks that `root` signed this.
     pub fn verify_root(self, root: &RootKey) -> Result<Verified<T>, SignedError> {
-        let (payload, cose) = self.open()?;
-        self.check(payload, &cose, root.as_bytes())
+        let (payload, seal) = self.open()?;
+        self.check(payload, &seal, root.as_bytes())
     }
 
     /// Checks that `party` signed this.
     pub fn verify_party(self, party: &PartyKey) -> Result<Verified<T>, SignedError> {
-        let (payload, cose) = self.open()?;
-        self.check(payload, &cose, party.as_bytes())
+        let (payload, seal) = self.open()?;
+        self.check(payload, &seal, party.as_bytes())
     }
 
     /// Checks that `author` signed this.
     pub fn verify_author(self, author: &AuthorKey) -> Result<Verified<T>, SignedError> {
-        let (payload, cose) = self.open()?;
-        self.check(payload, &cose, author.as_bytes())
+        let (payload, seal) = self.open()?;
+        self.check(payload, &seal, author.as_bytes())
     }
 }
 
 impl<T: Named> Signed<T> {
     /// Checks that the signer whom the payload names signed this. Whether that signer has any authority is another question.
     pub fn verify(self) -> Result<Verified<T>, SignedError> {
+        self.verify_by(|key, seal| keys::verify(key, &seal.message, &seal.signature))
+    }
+
+    /// As [`Signed::verify`], remembering keys.
+    pub fn verify_with(self, keys: &mut KeyCache) -> Result<Verified<T>, SignedError> {
+        self.verify_by(|key, seal| keys.verify(key, &seal.message, &seal.signature))
+    }
+
+    fn verify_by(self, verifies: impl FnOnce(&[u8; 32], &Seal) -> bool) -> Result<Verified<T>, SignedError> {
         #[cfg(feature = "memo")]
         if let Some(payload) = crate::memo::recall(&self.bytes) {
             return Ok(Verified { payload, signed: self });
         }
-        let (payload, cose) = self.open()?;
-        let key = payload.signer();
-        let verified = self.check(payload, &cose, &key)?;
+        let (payload, seal) = self.open()?;
+        let verifies = verifies(&payload.signer(), &seal);
+        let verified = self.believe(payload, verifies)?;
         #[cfg(feature = "memo")]
         crate::memo::keep(verified.as_bytes(), &*verified);
         Ok(verified)
@@ -257,8 +310,26 @@ mod tests {
         let (key, note) = note();
         assert_eq!(note.signed().clone().verify().unwrap(), note);
         assert!(note.signed().clone().verify_author(&key.author()).is_ok());
+        let mut keys = KeyCache::new();
+        for _ in 0..2 {
+            assert_eq!(note.signed().clone().verify_with(&mut keys).unwrap(), note);
+            let mut forged = note.as_bytes().to_vec();
+            *forged.last_mut().unwrap() ^= 1;
+            assert_eq!(Signed::<Note>::from_bytes(forged).verify_with(&mut keys).unwrap_err(), SignedError::Signature);
+        }
         let stranger = SigningSecret::from_seed(&[4; 32]);
         assert_eq!(note.signed().clone().verify_author(&stranger.author()).unwrap_err(), SignedError::Signature);
+    }
+
+    #[test]
+    fn what_is_signed_here_is_read_as_coset_reads_it() {
+        for text in ["hello".to_owned(), "long ".repeat(20), "longer ".repeat(100), "longest ".repeat(10_000)] {
+            let key = SigningSecret::from_seed(&[3; 32]);
+            let note = Signed::sign(Note { by: key.author(), text }, &key);
+            let (payload, seal) = plain(note.as_bytes(), Note::TYP).expect("laid out as we do");
+            let (other_payload, other_seal) = note.signed().open_any().unwrap();
+            assert_eq!((payload, &seal.message, &seal.signature), (&*other_payload, &other_seal.message, &other_seal.signature));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chartmesh_identity::{AuthorKey, BlobHash, Certificate, EntryHash, NodeRole, PartyKey, Signed, SignedError, SigningSecret, Verified};
+use chartmesh_identity::{AuthorKey, BlobHash, Certificate, EntryHash, KeyCache, NodeRole, PartyKey, Signed, SignedError, SigningSecret, Verified};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use thiserror::Error;
@@ -56,10 +56,12 @@ pub enum EntryError {
     Suite(u64),
 }
 
-/// Certificates that have been verified before, so that a node's thousand entries cost one verification of its certificate. Holds at most 1024.
+/// Certificates that have been verified before, so that a node's thousand entries cost one verification of its certificate, and authors' keys that have been expanded. Holds at most
+/// 1024 of each.
 #[derive(Debug, Default)]
 pub struct CertCache {
     known: BTreeMap<[u8; 32], Certificate>,
+    keys: KeyCache,
 }
 
 impl CertCache {
@@ -111,7 +113,7 @@ impl Entry {
         if body.as_ref().is_some_and(|body| body.len() > MAX_BODY) {
             return Err(EntryError::Bounds("body"));
         }
-        let header = raw.header.verify()?;
+        let header = raw.header.verify_with(&mut certs.keys)?;
         check(&header)?;
         if body.is_some() && body.as_deref().map(BlobHash::of) != header.body {
             return Err(EntryError::Body);

@@ -12,6 +12,7 @@ use crate::{
     charter::Charter,
     entry::Entry,
     evaluate::evaluate,
+    extend::extend,
     fence::{Fence, Head, Point},
     fork::ForkProof,
     header::{Use, admit_hash},
@@ -54,6 +55,8 @@ impl Seen {
 struct Lane {
     logs: BTreeMap<AuthorKey, Log>,
     seen: Seen,
+    /// What Withdraws name, be they valid or not: such a Publish may be withdrawn before it comes.
+    withdrawn: BTreeSet<EntryHash>,
     state: OnceLock<LaneState>,
 }
 
@@ -234,8 +237,18 @@ impl Ledger {
     fn insert(&mut self, entry: Entry) {
         let header = &entry.header;
         let lane = self.lanes.entry(header.lane).or_default();
-        lane.state = OnceLock::new();
-        lane.logs.entry(header.author).or_default().push(header.seq, entry.hash());
+        let state = lane.state.take();
+        let log = lane.logs.entry(header.author).or_default();
+        log.push(header.seq, entry.hash());
+        if let Some(mut state) = state
+            && !lane.withdrawn.contains(&entry.hash())
+            && extend(&mut state, &self.history, log, &entry)
+        {
+            lane.state = OnceLock::from(state);
+        }
+        if let Action::Withdraw { publish, .. } = &header.action {
+            lane.withdrawn.insert(*publish);
+        }
         if self.history.is_device(&header.author) {
             lane.seen.see(&entry, &mut self.circles);
         }
@@ -339,7 +352,7 @@ impl Ledger {
         tip.map_or((1, None), |(seq, hash)| (seq + 1, Some(hash)))
     }
 
-    /// What the entries of a lane come to. Computed when first read after a change, in time near-linear in the entries of the lane.
+    /// What the entries of a lane come to. Most entries change it as they are added; after any other it is computed when it is read, in time near-linear in the entries of the lane.
     pub fn lane(&self, lane: &LaneId) -> &LaneState {
         let Some(held) = self.lanes.get(lane) else { return &EMPTY };
         held.state.get_or_init(|| evaluate(&self.history, lane, &held.logs, &self.entries))

@@ -15,6 +15,7 @@ mod claim;
 mod duties;
 mod entry;
 mod evaluate;
+mod extend;
 mod fence;
 mod fork;
 mod header;

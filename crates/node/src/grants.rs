@@ -171,3 +171,6 @@ fn circle(writer: &mut Writer<'_>, id: &LedgerId, party: &PartyKey) -> Result<(L
     store_keys(writer, id, vec![key])?;
     Ok((lane, identity.recipient().clone()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,25 +71,29 @@ impl Node {
                 .collect::<Result<BTreeMap<_, _>, ApiError>>()?;
             Ok((core.publisher(id), places))
         })?;
+        let owner = self.with(|core| core.is_owner(&id));
         let mut published = BTreeSet::new();
         let mut marks = Vec::new();
         let mut outgoing = Vec::with_capacity(fresh.len());
         for draft in fresh {
             let Some(place) = places.get(&draft.compartment).cloned() else { continue };
             published.extend(draft.resources.iter().map(|resource| (resource.facts.key(), resource.facts.hash)));
-            marks.extend(draft.resources.iter().map(|resource| (draft.compartment, resource.facts.key(), resource.facts.hash)));
+            // What an owner has published it can read again.
+            if !owner {
+                marks.extend(draft.resources.iter().map(|resource| (draft.compartment, resource.facts.key(), resource.facts.hash)));
+            }
             *info.compartments.entry(draft.compartment.to_string()).or_default() += documents(&draft);
             info.documents += documents(&draft);
             outgoing.push((place, draft));
         }
         info.published = published.len() as u64;
+        drop(published);
         if outgoing.is_empty() {
             return Ok(info);
         }
         let stored = self.seal_and_store(publisher, Box::new(outgoing.into_iter().flat_map(|(place, draft)| seal_later(place, draft)))).await?;
         self.with(|core| {
-            let notes: Vec<_> =
-                if core.is_owner(&id) { Vec::new() } else { marks.iter().map(|(compartment, key, hash)| core.note(&id, compartment, key, hash)).collect() };
+            let notes: Vec<_> = marks.iter().map(|(compartment, key, hash)| core.note(&id, compartment, key, hash)).collect();
             let mut writer = Writer::new(core, id)?;
             publish(&mut writer, stored)?;
             for note in notes {
@@ -97,7 +101,7 @@ impl Node {
             }
             writer.commit()
         })?;
-        if self.with(|core| core.is_owner(&id)) {
+        if owner {
             self.settle(id).await?;
         }
         Ok(info)
@@ -164,6 +168,9 @@ impl Core {
             .map(|whole| whole.first().manifest)
             .flat_map(|manifest| manifest.resources.iter().map(move |facts| (manifest.compartment, facts.key(), facts.hash)))
             .collect();
+        if owner && known.is_empty() {
+            return Ok((drafts, 0));
+        }
         let mut unchanged = BTreeSet::new();
         let mut fresh_keys = BTreeSet::new();
         let mut fresh = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use chartmesh_consent::{Terms, purpose};
@@ -10,6 +10,7 @@ use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, GrantId, LedgerId};
 use chartmesh_ledger::{Action, ReceiptBody, Use};
 use chartmesh_records::{Coding, Compartment, ResourceFacts, ResourceKey, Typed, bundle_around, read_bundle, supersedes};
 use chartmesh_sealing::{Expected, FileKey, Identity, Key, OpenedDocument, open_document};
+use tokio::task::JoinSet;
 
 use crate::{
     api::{ApiError, ExportInfo, RecordInfo, RefusedInfo, ShownInfo, VersionInfo},
@@ -20,6 +21,9 @@ use crate::{
     view::{Document, Purpose},
     write::{Parts, Writer, seal_body},
 };
+
+/// So many documents are opened and written side by side in an export: a file is done when it is on disk, and disks take several at once.
+const AT_ONCE: usize = 8;
 
 /// A resource that is known of, and the document that it is in.
 pub(crate) struct Held<'a> {
@@ -131,6 +135,11 @@ enum OwnKey {
 impl Core {
     /// Every resource that is known of in a ledger, each version once: of copies, the one that is best to open.
     pub(crate) fn resources(&self, id: &LedgerId) -> Result<Vec<Held<'_>>, ApiError> {
+        self.resources_like(id, |_| true)
+    }
+
+    /// As [`Core::resources`], of those alone that are wanted: all versions of a resource or none.
+    fn resources_like(&self, id: &LedgerId, wanted: impl Fn(&ResourceFacts) -> bool) -> Result<Vec<Held<'_>>, ApiError> {
         let (ledger, view) = self.open(id)?;
         let mut best: BTreeMap<Version, (Rank, Held<'_>)> = BTreeMap::new();
         let wholes = self.wholes(id)?;
@@ -142,7 +151,7 @@ impl Core {
             if document.manifest.extract_of.is_some_and(|original| known.contains(&original)) {
                 continue;
             }
-            for (index, facts) in document.manifest.resources.iter().enumerate() {
+            for (index, facts) in document.manifest.resources.iter().enumerate().filter(|(_, facts)| wanted(facts)) {
                 let held = Held {
                     facts,
                     compartment: document.manifest.compartment,
@@ -355,8 +364,8 @@ impl Node {
             };
             let mut found = Vec::new();
             for id in ids {
-                let matching = core.resources(&id)?.into_iter().filter(|held| held.facts.resource_type == resource_type && held.facts.id == resource_id);
-                found.extend(matching.map(|held| (id, held)));
+                let matching = core.resources_like(&id, |facts| facts.resource_type == resource_type && facts.id == resource_id)?;
+                found.extend(matching.into_iter().map(|held| (id, held)));
             }
             if let Some(beginning) = document.as_deref().filter(|_| !found.is_empty()) {
                 found.retain(|(_, held)| held.places.iter().any(|(_, blob)| blob.to_string().starts_with(beginning)));
@@ -447,44 +456,54 @@ impl Node {
         }
         let mut info = ExportInfo { directory: directory.to_owned(), files: 0, resources: 0, damaged: Vec::new() };
         let mut written = BTreeSet::new();
-        for ((publish, blob), attachment) in documents {
-            match self.export_document(&id, directory, &publish, &blob, attachment).await {
-                Ok(resources) => written.extend(resources),
-                Err(ExportError::Document(error)) => {
-                    info.damaged.push(RefusedInfo { position: format!("document {}", blob.short()), reason: error.what });
-                    continue;
+        let mut waiting = documents.into_iter();
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(((publish, blob), attachment)) = waiting.next()
+            {
+                let (node, directory) = (self.clone(), directory.to_owned());
+                match attachment {
+                    // May be as large as memory allows.
+                    Some(attachment) => {
+                        let ended = node.export_attachment(&id, &directory, &blob, attachment).await;
+                        info.count(&blob, ended, &mut written)?;
+                    }
+                    None => {
+                        running.spawn(async move { (blob, node.export_document(&id, directory, &publish, &blob).await) });
+                    }
                 }
-                Err(ExportError::Directory(error)) => return Err(error),
             }
-            info.files += 1;
+            let Some(ended) = running.join_next().await else { break };
+            let (blob, ended) = ended.map_err(|_| ApiError::failed("the export was cut short"))?;
+            info.count(&blob, ended, &mut written)?;
         }
+        info.damaged.sort_by(|a, b| a.position.cmp(&b.position));
         info.resources = written.len() as u64;
         Ok(info)
     }
 
     /// Writes one document as a Bundle; the hashes of the resources that it holds.
-    async fn export_document(
-        &self,
-        id: &LedgerId,
-        directory: &Path,
-        publish: &EntryHash,
-        blob: &BlobHash,
-        attachment: Option<Attachment>,
-    ) -> Result<Vec<[u8; 32]>, ExportError> {
-        let write = |compartment: &str, pieces: &[&[u8]]| {
-            let name = format!("{}-{}.json", compartment.replace('/', "-"), blob.short());
-            write_new(&directory.join(name), pieces).map_err(ExportError::Directory)
-        };
-        if let Some(Attachment { parts, compartment, facts }) = attachment {
-            let joined = self.join(id, &parts, &facts).await.map_err(ExportError::Document)?;
-            let (before, after) = bundle_around(&compartment, &facts);
-            write(&joined.compartment, &[&before, &joined.bytes, &after])?;
-            return Ok(vec![facts.hash]);
-        }
-        let opened = self.open_document(id, publish, blob).await.map_err(ExportError::Document)?;
-        let resources = read_bundle(&opened.content).map_err(|error| ExportError::Document(ApiError::failed(error)))?;
-        write(&opened.header.compartment, &[&opened.content])?;
-        Ok(resources.iter().map(|resource| *blake3::hash(resource).as_bytes()).collect())
+    async fn export_document(&self, id: &LedgerId, directory: PathBuf, publish: &EntryHash, blob: &BlobHash) -> Result<Vec<[u8; 32]>, ExportError> {
+        let bytes = self.blob(blob).await.map_err(ExportError::Document)?;
+        let opener = self.with(|core| core.opener(id, publish, blob)).map_err(ExportError::Document)?;
+        let blob = *blob;
+        let work = tokio::task::spawn_blocking(move || {
+            let opened = opener.open(&bytes).map_err(ExportError::Document)?;
+            let resources = read_bundle(&opened.content).map_err(|error| ExportError::Document(ApiError::failed(error)))?;
+            write_bundle(&directory, &opened.header.compartment, &blob, &[&opened.content])?;
+            Ok(resources.iter().map(|resource| *blake3::hash(resource).as_bytes()).collect())
+        });
+        work.await.map_err(|_| ExportError::Directory(ApiError::failed("the export was cut short")))?
+    }
+
+    /// Writes a resource in parts as a Bundle; its hash.
+    async fn export_attachment(&self, id: &LedgerId, directory: &Path, blob: &BlobHash, attachment: Attachment) -> Result<Vec<[u8; 32]>, ExportError> {
+        let Attachment { parts, compartment, facts } = attachment;
+        let joined = self.join(id, &parts, &facts).await.map_err(ExportError::Document)?;
+        let (before, after) = bundle_around(&compartment, &facts);
+        write_bundle(directory, &joined.compartment, blob, &[&before, &joined.bytes, &after])?;
+        Ok(vec![facts.hash])
     }
 
     /// A sealed document as stored.
@@ -598,6 +617,25 @@ enum ExportError {
     Document(ApiError),
     /// It cannot be written, and so none can.
     Directory(ApiError),
+}
+
+impl ExportInfo {
+    fn count(&mut self, blob: &BlobHash, ended: Result<Vec<[u8; 32]>, ExportError>, written: &mut BTreeSet<[u8; 32]>) -> Result<(), ApiError> {
+        match ended {
+            Ok(resources) => {
+                written.extend(resources);
+                self.files += 1;
+            }
+            Err(ExportError::Document(error)) => self.damaged.push(RefusedInfo { position: format!("document {}", blob.short()), reason: error.what }),
+            Err(ExportError::Directory(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+fn write_bundle(directory: &Path, compartment: &str, blob: &BlobHash, pieces: &[&[u8]]) -> Result<(), ExportError> {
+    let name = format!("{}-{}.json", compartment.replace('/', "-"), blob.short());
+    write_new(&directory.join(name), pieces).map_err(ExportError::Directory)
 }
 
 /// Makes a directory that only its owner reads, or takes one that is there and empty. Whether it was made.

@@ -68,6 +68,8 @@ impl Document<'_> {
 pub(crate) struct View {
     keyring: Option<Identity>,
     pub(crate) lanes: BTreeMap<LaneId, Purpose>,
+    /// Those of `lanes` that are catalogs: there may be a circle for each of a thousand readers, and what is owed to each is asked for every catalog.
+    catalogs: BTreeMap<LaneId, Compartment>,
     /// The identities of each circle, the newest last: it is the one to seal to.
     circles: BTreeMap<LaneId, Vec<Identity>>,
     pub(crate) epochs: BTreeMap<EntryHash, Identity>,
@@ -130,15 +132,12 @@ impl View {
 
     /// The catalog of a compartment, if there is one.
     pub(crate) fn catalog(&self, compartment: &Compartment) -> Option<LaneId> {
-        self.lanes.iter().find_map(|(lane, purpose)| matches!(purpose, Purpose::Catalog(of) if of == compartment).then_some(*lane))
+        self.catalogs.iter().find(|(_, of)| *of == compartment).map(|(lane, _)| *lane)
     }
 
     /// All catalogs that are known by name.
     pub(crate) fn catalogs(&self) -> impl Iterator<Item = (LaneId, &Compartment)> {
-        self.lanes.iter().filter_map(|(lane, purpose)| match purpose {
-            Purpose::Catalog(compartment) => Some((*lane, compartment)),
-            Purpose::Keyring | Purpose::Circle(_) => None,
-        })
+        self.catalogs.iter().map(|(lane, compartment)| (*lane, compartment))
     }
 
     /// Every document whose manifest is known and that is not withdrawn; quarantined ones too.
@@ -247,13 +246,14 @@ impl View {
         match key.epoch {
             Some(epoch) => {
                 if let Ok(compartment) = key.purpose.parse() {
-                    self.lanes.insert(key.lane, Purpose::Catalog(compartment));
+                    self.learn_catalog(key.lane, compartment);
                 }
                 self.epochs.entry(epoch).or_insert_with(|| Identity::from_seed(key.identity.expose()));
             }
             None => {
                 if let Ok(party) = key.purpose.parse() {
                     self.lanes.insert(key.lane, Purpose::Circle(party));
+                    self.catalogs.remove(&key.lane);
                     let known = self.circles.entry(key.lane).or_default();
                     let at = known.iter().position(|one| *one.expose_seed() == *key.identity.expose());
                     let identity = at.map_or_else(|| Identity::from_seed(key.identity.expose()), |at| known.remove(at));
@@ -263,10 +263,15 @@ impl View {
         }
     }
 
+    fn learn_catalog(&mut self, lane: LaneId, compartment: Compartment) {
+        self.lanes.insert(lane, Purpose::Catalog(compartment));
+        self.catalogs.insert(lane, compartment);
+    }
+
     fn learn_envelope(&mut self, grant: GrantId, body: EnvelopeBody) {
         for access in body.catalogs {
             if let Ok(compartment) = access.compartment.parse() {
-                self.lanes.insert(access.lane, Purpose::Catalog(compartment));
+                self.learn_catalog(access.lane, compartment);
             }
             if let Some(seed) = &access.identity {
                 self.epochs.entry(access.epoch).or_insert_with(|| Identity::from_seed(seed.expose()));

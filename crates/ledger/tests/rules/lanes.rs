@@ -418,3 +418,36 @@ fn one_access_id_given_to_two_parties_lets_neither_speak_for_the_other() {
     w.suspend(11, vec![]);
     assert_eq!(w.verdict(&by_y), NO_AUTHORITY, "its own admit is void, and the other's is not for it");
 }
+
+#[test]
+fn a_state_that_grew_is_the_one_that_all_entries_come_to() {
+    let mut w = World::new();
+    let epoch = w.set_up();
+    let mut entries: Vec<chartmesh_ledger::Entry> = w.ledger.lanes().flat_map(|lane| w.ledger.entries(lane)).cloned().collect();
+    let withdrawn = w.a.publish(CATALOG, Some(epoch), 9);
+    let withdraw = w.b.write(CATALOG, Action::Withdraw { publish: withdrawn.hash(), documents: vec![], erase: true });
+    let mut more = vec![w.a.write(CIRCLE, envelope(vec![epoch], vec![], vec![])), withdraw, withdrawn];
+    for n in 0..20 {
+        more.push(w.a.publish(CATALOG, Some(epoch), n));
+        more.push(w.x.contribute(Some(epoch), 100 + n));
+        more.push(w.x.uses(CIRCLE, receipt(u64::from(n)), Use::Grant(GRANT)));
+        more.push(w.b.write(CIRCLE, envelope(vec![], vec![(epoch, blob(n))], vec![])));
+    }
+    more.push(w.a.publish(CATALOG, None, 50));
+    more.push(w.x.contribute(None, 51));
+    more.push(w.a.write(CIRCLE, revoke(Fence::default())));
+    more.push(w.x.uses(CIRCLE, receipt(99), Use::Grant(GRANT)));
+    more.push(w.b.write(CIRCLE, envelope(vec![epoch], vec![], vec![])));
+    more.push(w.b.write(CATALOG, bar(Fence::default())));
+    more.push(w.x.contribute(Some(epoch), 52));
+    more.push(w.a.publish(CATALOG, Some(epoch), 53));
+    for entry in more {
+        w.judge(&entry);
+        entries.push(entry);
+        let mut anew = chartmesh_ledger::Ledger::begin(w.genesis.signed().clone()).unwrap();
+        assert!(anew.add_all(entries.clone()).refused.is_empty());
+        for lane in anew.lanes() {
+            assert_eq!(anew.lane(lane), w.ledger.lane(lane));
+        }
+    }
+}

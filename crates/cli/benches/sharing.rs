@@ -1,0 +1,256 @@
+//! Sharing once, against what a person would use for it today: `age` (`rage`, if it is installed) and `rsync`. Two shares: 10,000 documents of 4 KiB, and one attachment.
+//! Both sides begin with plain files and contacts made, each with the receiver's daemon running, and end with the receiver holding the same content in the clear, byte for byte.
+//!
+//! - *chartmesh*: `import`, `consent grant`, `sync` on the sender's side; `records export` on the receiver's. Everything is checked, labelled, signed, granted, and synced to disk.
+//! - *each by itself*: one `age` process for each file, as a shell loop does it; `rsync` to a daemon; one `age -d` for each file.
+//! - *in one stream*: `tar | age`, `rsync`, `age -d | tar`. Nothing can then be shown, fetched, shared or taken back by itself.
+//!
+//! `cargo bench -p chartmesh --bench sharing`; `CHARTMESH_DOCUMENTS=N` and `CHARTMESH_ATTACHMENT_MB=N` set other sizes, `CHARTMESH_PROGRAM=FILE` takes
+//! another build of the program. A resource is held in memory and bounded by 1 GiB
+//! as JSON, so the attachment is 1,000 MB of JSON by default. Without `age` and `rsync` it says so and ends.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+const DOCUMENT: usize = 4096;
+
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)
+}
+
+/// A process that ends with this value.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+/// Runs a command that must succeed; what it printed.
+fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("it starts");
+    assert!(output.status.success(), "{command:?}");
+    output.stdout
+}
+
+/// Letters that a compressor makes little shorter, always the same ones.
+struct Noise(u64);
+
+impl Noise {
+    fn letters(&mut self, count: usize) -> String {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut text = String::with_capacity(count + 10);
+        while text.len() < count {
+            // splitmix64
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut bits = self.0;
+            bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            bits ^= bits >> 31;
+            text.extend((0..10).map(|letter| char::from(LETTERS[(bits >> (6 * letter) & 63) as usize])));
+        }
+        text.truncate(count);
+        text
+    }
+}
+
+/// Results of 4 KiB, each of an encounter of its own and so a document of its own.
+fn documents(directory: &Path, count: usize) {
+    std::fs::create_dir(directory).expect("a directory");
+    let mut noise = Noise(1);
+    for n in 0..count {
+        let head = format!(
+            r#"{{"resourceType":"Observation","id":"o{n}","status":"final","code":{{"text":"HbA1c"}},"subject":{{"reference":"Patient/m"}},"encounter":{{"reference":"Encounter/e{n}"}},"effectiveDateTime":"2024-03-01T09:00:00Z","note":[{{"text":""#
+        );
+        let rest = r#""}]}"#;
+        let text = noise.letters(DOCUMENT - head.len() - rest.len());
+        std::fs::write(directory.join(format!("o{n}.json")), format!("{head}{text}{rest}")).expect("a file");
+    }
+}
+
+/// One attachment, as a FHIR Binary of so many bytes.
+fn attachment(directory: &Path, bytes: usize) {
+    std::fs::create_dir(directory).expect("a directory");
+    let (head, rest) = (r#"{"resourceType":"Binary","id":"scan","contentType":"application/dicom","data":""#, r#""}"#);
+    let mut file = std::fs::File::create(directory.join("scan.json")).expect("a file");
+    let mut noise = Noise(2);
+    file.write_all(head.as_bytes()).expect("a write");
+    let mut left = (bytes - head.len() - rest.len()) / 4 * 4;
+    while left > 0 {
+        let now = left.min(4 << 20);
+        file.write_all(noise.letters(now).as_bytes()).expect("a write");
+        left -= now;
+    }
+    file.write_all(rest.as_bytes()).expect("a write");
+}
+
+fn chartmesh(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CHARTMESH_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_chartmesh").into()));
+    command.arg("--home").arg(home).args(args);
+    command
+}
+
+/// How long it takes with chartmesh: sender's import, grant and sync; receiver's export.
+fn with_chartmesh(world: &Path, from: &Path) -> [Duration; 3] {
+    let (patient, clinic, words) = (world.join("patient"), world.join("clinic"), world.join("words"));
+    run(&mut chartmesh(&patient, &["init", "patient", "--name", "patient", "--no-passphrase", "--recovery-file", path(&words)]));
+    run(&mut chartmesh(&clinic, &["init", "practitioner", "--name", "clinic", "--no-passphrase"]));
+    let mut serving = Daemon(chartmesh(&clinic, &["--json", "serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().expect("it starts"));
+    let mut line = String::new();
+    BufReader::new(serving.0.stdout.as_mut().expect("stdout is piped")).read_line(&mut line).expect("a line");
+    let card: serde_json::Value = serde_json::from_slice(&run(&mut chartmesh(&clinic, &["--json", "card"]))).expect("JSON");
+    run(&mut chartmesh(&patient, &["peer", "add", card["ticket"].as_str().expect("a ticket"), "--alias", "clinic"]));
+
+    let start = Instant::now();
+    run(&mut chartmesh(&patient, &["import", path(from)]));
+    let imported = start.elapsed();
+    run(&mut chartmesh(&patient, &["consent", "grant", "clinic"]));
+    run(&mut chartmesh(&patient, &["sync", "--timeout", "1h"]));
+    let shared = start.elapsed();
+    let out = world.join("export");
+    let info = run(&mut chartmesh(&clinic, &["--json", "records", "export", path(&out)]));
+    let all = start.elapsed();
+    let info: serde_json::Value = serde_json::from_slice(&info).expect("JSON");
+    let count = std::fs::read_dir(from).expect("a directory").count();
+    assert_eq!(info["resources"], count, "everything came over");
+    [imported, shared - imported, all - shared]
+}
+
+/// age, or rage.
+struct Age {
+    program: String,
+    key: PathBuf,
+    recipient: String,
+}
+
+impl Age {
+    fn find(world: &Path) -> Option<Self> {
+        let found = |name: &str| Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+        let program = ["rage", "age"].into_iter().find(|name| found(name)).filter(|_| found("rsync") && found("tar"))?;
+        let key = world.join("key.txt");
+        let made = Command::new(format!("{program}-keygen")).args(["-o", path(&key)]).stderr(Stdio::null()).status();
+        assert!(made.is_ok_and(|made| made.success()), "{program}-keygen");
+        let text = std::fs::read_to_string(&key).expect("a key");
+        let recipient = text.lines().find_map(|line| line.strip_prefix("# public key: ")).expect("a recipient").to_owned();
+        Some(Self { program: program.to_owned(), key, recipient })
+    }
+
+    fn seal(&self, from: &Path, to: &Path) {
+        run(Command::new(&self.program).args(["-r", &self.recipient, "-o", path(to), path(from)]));
+    }
+
+    fn open(&self, from: &Path, to: &Path) {
+        run(Command::new(&self.program).args(["-d", "-i", path(&self.key), "-o", path(to), path(from)]));
+    }
+}
+
+/// An rsync daemon that takes files into a directory, and how it is called.
+fn rsync_daemon(world: &Path, into: &Path) -> (Daemon, String) {
+    std::fs::create_dir_all(into).expect("a directory");
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let config = world.join("rsyncd.conf");
+    std::fs::write(&config, format!("use chroot = no\naddress = 127.0.0.1\n[in]\npath = {}\nread only = no\nuid = root\ngid = root\n", path(into)))
+        .expect("a file");
+    let child = Command::new("rsync").args(["--daemon", "--no-detach", "--config", path(&config), "--port", &port.to_string()]).spawn().expect("rsync");
+    let daemon = Daemon(child);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "rsync does not start");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (daemon, format!("rsync://127.0.0.1:{port}/in/"))
+}
+
+fn each(from: &Path, to: &Path, work: impl Fn(&Path, &Path)) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for file in std::fs::read_dir(from).expect("a directory").map(|file| file.expect("a file").path()) {
+        work(&file, &to.join(file.file_name().expect("a name")));
+    }
+}
+
+/// One process for each file.
+fn one_by_one(age: &Age, world: &Path, from: &Path) -> [Duration; 3] {
+    let (sealed, arrived, out) = (world.join("sealed"), world.join("arrived"), world.join("out"));
+    let (_daemon, address) = rsync_daemon(world, &arrived);
+    let start = Instant::now();
+    each(from, &sealed, |from, to| age.seal(from, to));
+    let prepared = start.elapsed();
+    run(Command::new("rsync").args(["-a", &format!("{}/", path(&sealed)), &address]));
+    let moved = start.elapsed();
+    each(&arrived, &out, |from, to| age.open(from, to));
+    let all = start.elapsed();
+    run(Command::new("diff").args(["-rq", path(from), path(&out)]));
+    [prepared, moved - prepared, all - moved]
+}
+
+/// Everything in one file.
+fn in_one(age: &Age, world: &Path, from: &Path) -> [Duration; 3] {
+    let (sealed, arrived, out) = (world.join("sealed.age"), world.join("arrived"), world.join("out"));
+    std::fs::create_dir(&out).expect("a directory");
+    let (_daemon, address) = rsync_daemon(world, &arrived);
+    let piped = |from: &mut Command, to: &mut Command| {
+        let mut first = from.stdout(Stdio::piped()).spawn().expect("it starts");
+        let second = to.stdin(first.stdout.take().expect("stdout is piped")).status().expect("it runs");
+        assert!(first.wait().expect("it ends").success() && second.success());
+    };
+    let start = Instant::now();
+    piped(Command::new("tar").args(["-C", path(from), "-c", "."]), Command::new(&age.program).args(["-r", &age.recipient, "-o", path(&sealed)]));
+    let prepared = start.elapsed();
+    run(Command::new("rsync").args(["-a", path(&sealed), &address]));
+    let moved = start.elapsed();
+    let arrived = arrived.join("sealed.age");
+    piped(Command::new(&age.program).args(["-d", "-i", path(&age.key), path(&arrived)]), Command::new("tar").args(["-C", path(&out), "-x"]));
+    let all = start.elapsed();
+    run(Command::new("diff").args(["-rq", path(from), path(&out)]));
+    [prepared, moved - prepared, all - moved]
+}
+
+fn compare(what: &str, make: impl Fn(&Path)) {
+    let sum = |parts: &[Duration; 3]| parts.iter().sum::<Duration>().as_secs_f64();
+    // Each in a directory of its own that is gone before the next begins: one gigabyte is held several times over on each side.
+    let in_world = |work: &dyn Fn(&Path, &Path) -> [Duration; 3]| {
+        let world = tempfile::tempdir().expect("a temporary directory");
+        let from = world.path().join("from");
+        make(&from);
+        work(world.path(), &from)
+    };
+    println!("{what}, in seconds: prepared, moved, opened");
+    let ours = in_world(&|world, from| with_chartmesh(world, from));
+    let tell = |name: &str, parts: &[Duration; 3]| {
+        let [prepared, moved, opened] = parts.map(|part| part.as_secs_f64());
+        println!("{name:<28}{:8.2} = {prepared:.2} + {moved:.2} + {opened:.2}, ratio {:.2}", sum(parts), sum(parts) / sum(&ours));
+    };
+    tell("chartmesh", &ours);
+    let age = |world: &Path| Age::find(world).expect("age and rsync");
+    tell("age each by itself, rsync", &in_world(&|world, from| one_by_one(&age(world), world, from)));
+    tell("tar | age in one, rsync", &in_world(&|world, from| in_one(&age(world), world, from)));
+}
+
+fn main() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let Some(age) = Age::find(directory.path()) else {
+        println!("skipped: it takes age (or rage), rsync and tar");
+        return;
+    };
+    let (count, megabytes) = (number("CHARTMESH_DOCUMENTS", 10_000), number("CHARTMESH_ATTACHMENT_MB", 1_000));
+    println!("against {} and rsync; aim: every ratio above 1", age.program);
+    if count > 0 {
+        compare(&format!("{count} documents of {DOCUMENT} bytes"), |from| documents(from, count));
+    }
+    if megabytes > 0 {
+        compare(&format!("one attachment of {megabytes} MB"), |from| attachment(from, megabytes * 1_000_000));
+    }
+}
