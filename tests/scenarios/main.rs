@@ -2,6 +2,7 @@
 
 mod attachments;
 mod audit;
+mod cable;
 mod canaries;
 mod chance;
 mod chart;
@@ -11,13 +12,17 @@ mod disk;
 mod doctor;
 mod full_disk;
 mod input;
+mod lab;
 mod machine;
 mod mistakes;
 mod naming;
+mod network;
 mod offline;
+mod outage;
 mod probe;
 mod published;
 mod recovery;
+mod schedule;
 mod schema;
 mod secrets;
 mod sharing;

@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::schema;
+use crate::{network, schema};
 
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -33,6 +33,8 @@ pub(crate) struct World {
 pub(crate) struct Home {
     path: PathBuf,
     temporary: PathBuf,
+    /// The host that its programs run on, if it is not this one: the name of a network namespace.
+    host: Option<String>,
 }
 
 /// What a command came to.
@@ -93,7 +95,7 @@ impl World {
 
     /// A home that has not been set up.
     pub(crate) fn bare(&self, name: &str) -> Home {
-        Home { path: self.path(name), temporary: self.temporary() }
+        Home { path: self.path(name), temporary: self.temporary(), host: None }
     }
 
     /// A home, set up without a passphrase; a patient's words are in `NAME.words`.
@@ -103,7 +105,12 @@ impl World {
 
     /// The same, in a directory called `NAME` below another one.
     pub(crate) fn home_in(&self, dir: &Path, kind: &str, name: &str) -> Home {
-        self.set_up(Home { path: dir.join(name), temporary: self.temporary() }, kind, name)
+        self.set_up(Home { path: dir.join(name), temporary: self.temporary(), host: None }, kind, name)
+    }
+
+    /// The same, on another host.
+    pub(crate) fn home_on(&self, host: &str, kind: &str, name: &str) -> Home {
+        self.set_up(Home { host: Some(host.to_owned()), ..self.bare(name) }, kind, name)
     }
 
     fn set_up(&self, home: Home, kind: &str, name: &str) -> Home {
@@ -188,7 +195,8 @@ impl Home {
 
     /// A command on this home, not yet started.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chartmesh-under-test"));
+        let program = env!("CARGO_BIN_EXE_chartmesh-under-test");
+        let mut command = self.host.as_deref().map_or_else(|| Command::new(program), |host| network::on(host, program));
         command.env_clear().env("HOME", &self.path).env("TMPDIR", &self.temporary).arg("--home").arg(&self.path).args(args);
         command
     }

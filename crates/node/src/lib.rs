@@ -13,6 +13,7 @@
 //! - *doorkeeper* (`control.rs`): answers programs of the same user over `control.sock`.
 
 pub mod api;
+mod calling;
 mod charter;
 pub mod client;
 mod consents;

@@ -1,10 +1,6 @@
 //! What runs while a node is on the network: see the crate's documentation for the tasks.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chartmesh_exchange::{Event, Side};
 use chartmesh_identity::{Card, EndpointKey, Signed, SigningSecret};
@@ -15,7 +11,7 @@ use tokio::{
 
 use crate::{
     api::ApiError,
-    control,
+    calling, control,
     net::{Link, LinkReceiver, LinkSender, Net, NetConfig, Route},
     node::{Door, Node, Ready},
     peers::routes,
@@ -30,8 +26,6 @@ const WAITING_FRAMES: usize = 4096;
 pub(crate) const CALL_WAIT: Duration = Duration::from_secs(5);
 /// How long the end waits for what sessions still have to say.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Longest pause between two calls to a peer that does not answer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A network that is up.
 pub(crate) struct Running {
@@ -64,7 +58,8 @@ impl Node {
         if stay {
             let listener = control::listen(&self.0.home)?;
             tasks.spawn(until(stopped.clone(), control::answer(self.clone(), listener)));
-            tasks.spawn(until(stopped.clone(), call_peers(self.clone(), net.clone())));
+            tasks.spawn(until(stopped.clone(), calling::call_peers(self.clone(), net.clone())));
+            tasks.spawn(until(stopped.clone(), calling::follow_addresses(self.clone(), net.clone())));
         }
         tasks.spawn(until(stopped.clone(), accept(self.clone(), net.clone(), incoming)));
         tasks.spawn(until(stopped.clone(), crate::fetching::fetch(self.clone(), net.clone())));
@@ -188,42 +183,5 @@ async fn read(node: Node, id: u64, remote: EndpointKey, mut receiver: LinkReceiv
     });
     if over && let Some(net) = node.net().await {
         net.forget(&remote);
-    }
-}
-
-/// When a peer is to be called next.
-struct Pause {
-    next: Instant,
-    length: Duration,
-}
-
-async fn call_peers(node: Node, net: Arc<Net>) {
-    let mut pauses: std::collections::BTreeMap<EndpointKey, Pause> = std::collections::BTreeMap::new();
-    loop {
-        let now = Instant::now();
-        let due: Vec<Vec<Route>> = node
-            .callable()
-            .into_iter()
-            .map(|(_, routes)| routes)
-            .filter(|routes| routes.iter().all(|route| pauses.get(&route.endpoint).is_none_or(|pause| pause.next <= now)))
-            .collect();
-        for routes in due {
-            let up = node.with(|core| routes.iter().any(|route| core.sessions.is_up(&route.endpoint)));
-            if up {
-                continue;
-            }
-            let called = node.call(&net, &routes, CALL_WAIT).await;
-            for route in &routes {
-                let length = match (&called, pauses.get(&route.endpoint)) {
-                    (Ok(_), _) | (_, None) => Duration::from_secs(1),
-                    (Err(_), Some(pause)) => (pause.length * 2).min(LONGEST_PAUSE),
-                };
-                pauses.insert(route.endpoint, Pause { next: Instant::now() + length, length });
-            }
-        }
-        tokio::select! {
-            () = node.0.signals.dial.notified() => {}
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-        }
     }
 }

@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use chartmesh_identity::EndpointKey;
 use iroh::{
-    Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey,
+    Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey, Watcher,
     address_lookup::{AddrFilter, DnsAddressLookup, PkarrPublisher, PkarrResolver},
     dns::DnsResolver,
-    endpoint::{Builder, Connection, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets},
+    endpoint::{Builder, Connection, IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets},
 };
 use iroh_mdns_address_lookup::MdnsAddressLookup;
 use tokio::time::timeout;
@@ -23,6 +23,10 @@ pub(super) const ALPN: &[u8] = b"chartmesh/2";
 const MDNS_SERVICE: &str = "chartmesh";
 /// Streams that a peer may have open at a time.
 const STREAMS: u32 = 32;
+/// How long a connection lives on which nothing arrives. Longer, and a node would wait for one that an outage has broken instead of calling again; shorter, and every busy moment would break one.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often something is sent where there is nothing to say: often enough that some of it arrives within [`SILENCE`] on a bad line.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
 /// Bytes that a peer may send ahead of what is read, for all streams of a connection.
 const WINDOW: u32 = 8 << 20;
 
@@ -30,6 +34,9 @@ pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<Endpoint
     let mut transport = QuicTransportConfig::builder();
     transport = transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS)).max_concurrent_uni_streams(VarInt::from_u32(0));
     transport = transport.receive_window(VarInt::from_u32(WINDOW)).datagram_receive_buffer_size(None);
+    let silence = IdleTimeout::try_from(SILENCE).map_err(|error| NetError::Config(error.to_string()))?;
+    transport = transport.max_idle_timeout(Some(silence)).default_path_max_idle_timeout(SILENCE);
+    transport = transport.keep_alive_interval(SIGN_OF_LIFE).default_path_keep_alive_interval(SIGN_OF_LIFE);
     // The captive portal check is an HTTP request, which a relay should not be asked in clear text; the probes only go to the relay of the settings.
     let mut report = NetReportConfig::minimal();
     report.https_probes = true;
@@ -94,6 +101,20 @@ pub(super) fn addresses(endpoint: &Endpoint) -> Vec<SocketAddr> {
         usable.extend(endpoint.addr().ip_addrs().filter(|address| !is_link_local(address)).copied());
     }
     usable.into_iter().collect()
+}
+
+/// Waits until [`addresses`] are others than these.
+pub(super) async fn moved(endpoint: &Endpoint, from: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut changes = endpoint.watch_addr();
+    loop {
+        let now = addresses(endpoint);
+        if now != from {
+            return now;
+        }
+        if changes.updated().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// Of no use to others without the name of an interface.

@@ -150,6 +150,11 @@ impl Net {
         endpoint::addresses(&self.endpoint)
     }
 
+    /// Waits until this node can be reached elsewhere than at `from`; where that is then.
+    pub async fn moved(&self, from: &[SocketAddr]) -> Vec<SocketAddr> {
+        endpoint::moved(&self.endpoint, from).await
+    }
+
     /// Calls a peer and opens a link. Fails with [`NetError::Unreachable`] at the latest after `wait`.
     pub async fn connect(&self, to: &Route, wait: Duration) -> Result<Link, NetError> {
         let connection = endpoint::connect(&self.endpoint, to, endpoint::ALPN, wait).await?;

@@ -17,7 +17,7 @@ use iroh::{
 use super::{Route, blobs::lock, connections::Connections, endpoint, error::NetError};
 
 /// How long a fetch waits for a source to answer its call.
-const CONNECT_WAIT: Duration = Duration::from_secs(10);
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// How long an unused connection stays.
 const IDLE: Duration = Duration::from_secs(30);
 

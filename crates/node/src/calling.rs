@@ -1,0 +1,187 @@
+//! The caller: sees to it that there is a session with everybody who can be reached, soon after they can be; and that they learn where this node is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chartmesh_identity::EndpointKey;
+use tokio::task::JoinSet;
+
+use crate::{
+    net::{Net, Route},
+    node::Node,
+    running::CALL_WAIT,
+};
+
+/// Calls at a time.
+const CALLS: usize = 32;
+/// How often it is looked who is to be called.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Pause after the first call.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between two calls to a peer that was there lately: an outage is hoped to end, and it is to be noticed at once when it does.
+const SHORT_PAUSE: Duration = Duration::from_secs(2);
+/// Longest pause between two calls to one that was not.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+/// What is lately.
+const LATELY: Duration = Duration::from_secs(600);
+
+/// When peers are to be called next.
+#[derive(Default)]
+struct Pauses(BTreeMap<EndpointKey, Pause>);
+
+struct Pause {
+    next: Instant,
+    length: Duration,
+    /// When the peer was last there, or when it was first to be called.
+    seen: Instant,
+}
+
+impl Pauses {
+    fn due(&self, peer: &EndpointKey) -> Option<Instant> {
+        self.0.get(peer).map(|pause| pause.next)
+    }
+
+    /// There is a session.
+    fn is_there(&mut self, peer: EndpointKey, now: Instant) {
+        let pause = self.0.entry(peer).or_insert(Pause { next: now, length: FIRST_PAUSE, seen: now });
+        (pause.length, pause.seen) = (FIRST_PAUSE, now);
+    }
+
+    /// A call has ended.
+    fn called(&mut self, peer: EndpointKey, answered: bool, now: Instant) {
+        let pause = self.0.entry(peer).or_insert(Pause { next: now, length: FIRST_PAUSE / 2, seen: now });
+        if answered {
+            (pause.length, pause.seen) = (FIRST_PAUSE, now);
+        } else {
+            let longest = if now.saturating_duration_since(pause.seen) < LATELY { SHORT_PAUSE } else { LONG_PAUSE };
+            pause.length = (pause.length * 2).min(longest);
+        }
+        pause.next = now + pause.length;
+    }
+
+    /// Whatever kept peers from answering may be over.
+    fn forget(&mut self, now: Instant) {
+        for pause in self.0.values_mut() {
+            (pause.next, pause.length) = (now, FIRST_PAUSE);
+        }
+    }
+}
+
+/// Calls everybody without a session, side by side: those who have waited longest first.
+pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
+    let mut pauses = Pauses::default();
+    let mut calls: JoinSet<(Vec<Route>, bool)> = JoinSet::new();
+    let mut called: BTreeSet<EndpointKey> = BTreeSet::new();
+    loop {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (_, routes) in node.callable() {
+            if node.with(|core| routes.iter().any(|route| core.sessions.is_up(&route.endpoint))) {
+                routes.iter().for_each(|route| pauses.is_there(route.endpoint, now));
+            } else if !routes.iter().any(|route| called.contains(&route.endpoint)) {
+                due.push((routes.iter().filter_map(|route| pauses.due(&route.endpoint)).max(), routes));
+            }
+        }
+        due.retain(|(when, _)| when.is_none_or(|when| when <= now));
+        due.sort_by_key(|(when, _)| *when);
+        for (_, routes) in due.into_iter().take(CALLS.saturating_sub(calls.len())) {
+            called.extend(routes.iter().map(|route| route.endpoint));
+            let (node, net) = (node.clone(), net.clone());
+            calls.spawn(async move {
+                let answered = node.call(&net, &routes, CALL_WAIT).await.is_ok();
+                (routes, answered)
+            });
+        }
+        tokio::select! {
+            () = node.0.signals.moved.notified() => pauses.forget(Instant::now()),
+            Some(ended) = calls.join_next() => if let Ok((routes, answered)) = ended {
+                for route in &routes {
+                    called.remove(&route.endpoint);
+                    pauses.called(route.endpoint, answered, Instant::now());
+                }
+            },
+            () = node.0.signals.dial.notified() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Puts this node's addresses on its card when they change. When one of its own is gone, connections from there are as well, and peers know of no other: all sessions begin anew.
+pub(crate) async fn follow_addresses(node: Node, net: Arc<Net>) {
+    let mut addresses = net.addresses();
+    let mut own = own_among(&addresses);
+    loop {
+        addresses = net.moved(&addresses).await;
+        if addresses.is_empty() {
+            // Without a network; what was true may be so again.
+            continue;
+        }
+        let now = own_among(&addresses);
+        let told = node.with(|core| {
+            let relay = core.replica.me.card.contact.relay.clone();
+            core.set_contact(addresses.iter().map(ToString::to_string).collect(), relay)?;
+            if !own.is_subset(&now) {
+                core.renew_all();
+            }
+            Ok::<_, crate::api::ApiError>(())
+        });
+        if let Err(error) = told {
+            tracing::warn!(%error, "a new address could not be noted");
+        }
+        own = now;
+        node.0.signals.moved.notify_one();
+    }
+}
+
+/// Those that this machine has itself, other than a router that it is seen behind.
+fn own_among(addresses: &[SocketAddr]) -> BTreeSet<IpAddr> {
+    addresses.iter().map(SocketAddr::ip).filter(|address| UdpSocket::bind((*address, 0)).is_ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_there_lately_is_called_often_and_others_ever_more_seldom() {
+        let (peer, begun) = (EndpointKey::new([1; 32]), Instant::now());
+        let mut pauses = Pauses::default();
+        let mut now = begun;
+        let mut longest = Duration::ZERO;
+        while now < begun + LATELY {
+            pauses.called(peer, false, now);
+            let next = pauses.due(&peer).unwrap();
+            longest = longest.max(next - now);
+            now = next + CALL_WAIT;
+        }
+        assert_eq!(longest, SHORT_PAUSE);
+        for _ in 0..10 {
+            pauses.called(peer, false, now);
+            now = pauses.due(&peer).unwrap() + CALL_WAIT;
+        }
+        assert_eq!(pauses.due(&peer).unwrap() + CALL_WAIT, now);
+        pauses.called(peer, false, now);
+        assert_eq!(pauses.due(&peer).unwrap() - now, LONG_PAUSE);
+
+        pauses.forget(now);
+        assert_eq!(pauses.due(&peer).unwrap(), now, "on a new network everybody is called at once");
+        pauses.called(peer, true, now);
+        pauses.is_there(peer, now + LATELY);
+        now += LATELY + Duration::from_secs(60);
+        for _ in 0..5 {
+            pauses.called(peer, false, now);
+        }
+        assert_eq!(pauses.due(&peer).unwrap() - now, SHORT_PAUSE, "it was there until a minute ago");
+    }
+
+    #[test]
+    fn only_addresses_of_this_machine_are_its_own() {
+        let here: SocketAddr = "127.0.0.1:7117".parse().unwrap();
+        let elsewhere: SocketAddr = "198.51.100.1:7117".parse().unwrap();
+        assert_eq!(own_among(&[here, elsewhere]), BTreeSet::from([here.ip()]));
+    }
+}
