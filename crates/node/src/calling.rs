@@ -110,7 +110,7 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
     }
 }
 
-/// Puts this node's addresses on its card when they change. When one of its own is gone, connections from there are as well, and peers know of no other: all sessions begin anew.
+/// Puts this node's addresses on its card when they change. When one of its own is gone, connections from there are as well, and peers know of no other: sessions begin anew.
 pub(crate) async fn follow_addresses(node: Node, net: Arc<Net>) {
     let mut addresses = net.addresses();
     let mut own = own_among(&addresses);
@@ -121,11 +121,13 @@ pub(crate) async fn follow_addresses(node: Node, net: Arc<Net>) {
             continue;
         }
         let now = own_among(&addresses);
+        // Who has called and cannot be called back would not find this node any more: with them the old connection has to do.
+        let callable = node.callable().into_iter().flat_map(|(_, routes)| routes).map(|route| route.endpoint).collect();
         let told = node.with(|core| {
             let relay = core.replica.me.card.contact.relay.clone();
             core.set_contact(addresses.iter().map(ToString::to_string).collect(), relay)?;
             if !own.is_subset(&now) {
-                core.renew_all();
+                core.renew_all(&callable);
             }
             Ok::<_, crate::api::ApiError>(())
         });

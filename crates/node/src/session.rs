@@ -378,9 +378,9 @@ impl Core {
         self.sessions.signals.sessions.notify_waiters();
     }
 
-    /// Ends all sessions to begin them anew: addresses are told at the beginning of one.
-    pub(crate) fn renew_all(&mut self) {
-        let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
+    /// Ends the sessions with these to begin them anew: addresses are told at the beginning of one.
+    pub(crate) fn renew_all(&mut self, callable: &BTreeSet<EndpointKey>) {
+        let ids: Vec<u64> = self.sessions.slots.iter().filter(|(_, slot)| callable.contains(&slot.remote())).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.hang_up(id, MOVED));
         self.sessions.signals.dial.notify_one();
     }
