@@ -130,32 +130,49 @@ impl Arguments {
     }
 }
 
+/// A process that does not outlive the test, whatever becomes of that.
+struct Process(Child);
+
+impl Process {
+    fn end(&mut self, signal: &str) -> ExitStatus {
+        assert!(Command::new("kill").args([&format!("-{signal}"), &self.0.id().to_string()]).status().expect("kill").success());
+        self.0.wait().expect("it ends")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
 /// All packets of loopback, if they may be captured.
-struct Capture(Child);
+struct Capture(Process);
 
 impl Capture {
     fn begin(file: &Path) -> Option<Self> {
         let started = Command::new("tcpdump").args(["-i", "lo", "-U", "-s", "0", "-w"]).arg(file).arg("udp or tcp").stderr(Stdio::piped()).spawn();
-        let mut child = match started {
-            Ok(child) => child,
+        let mut capture = match started {
+            Ok(child) => Process(child),
             Err(error) => {
                 let _ = writeln!(std::io::stderr(), "skipped: packets are not captured, no tcpdump ({error})");
                 return None;
             }
         };
         let mut said = String::new();
-        BufReader::new(child.stderr.take().expect("stderr is piped")).read_line(&mut said).expect("text");
+        BufReader::new(capture.0.stderr.take().expect("stderr is piped")).read_line(&mut said).expect("text");
         if !said.contains("listening on") {
-            let _ = child.wait();
             let _ = writeln!(std::io::stderr(), "skipped: packets are not captured: {said}");
             return None;
         }
-        Some(Self(child))
+        Some(Self(capture))
     }
 
     fn end(mut self) {
-        assert!(Command::new("kill").arg(self.0.id().to_string()).status().expect("kill").success());
-        self.0.wait().expect("it ends");
+        self.0.end("TERM");
     }
 }
 
@@ -195,19 +212,14 @@ fn careless(home: &Home, cwd: &Path, args: &[&str]) -> Command {
 }
 
 /// A node that tells everything it has to tell into a file.
-fn serve(home: &Home, cwd: &Path, log: &Path, passphrase: &str) -> Child {
+fn serve(home: &Home, cwd: &Path, log: &Path, passphrase: &str) -> Process {
     let mut command = careless(home, cwd, &["-vv", "--json", "--passphrase-file", passphrase, "serve", "--listen", "127.0.0.1:0"]);
     let log = File::options().create(true).append(true).open(log).expect("a log");
-    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");
+    let mut node = Process(command.stdout(Stdio::piped()).stderr(log).spawn().expect("it starts"));
     let mut ready = String::new();
-    BufReader::new(child.stdout.as_mut().expect("stdout is piped")).read_line(&mut ready).expect("a line");
+    BufReader::new(node.0.stdout.as_mut().expect("stdout is piped")).read_line(&mut ready).expect("a line");
     assert!(ready.contains("ready"), "{ready}");
-    child
-}
-
-fn signal(child: &mut Child, name: &str) -> ExitStatus {
-    assert!(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().expect("kill").success());
-    child.wait().expect("it ends")
+    node
 }
 
 #[test]
@@ -232,7 +244,7 @@ fn marked_records_leave_no_trace_outside_of_what_is_sealed() {
         }
         home.ok(&args);
     }
-    let mut nodes: Vec<Child> = homes.iter().zip(names).zip(&phrases).map(|((home, name), phrase)| serve(home, &cwd, &logs.join(name), phrase)).collect();
+    let mut nodes: Vec<Process> = homes.iter().zip(names).zip(&phrases).map(|((home, name), phrase)| serve(home, &cwd, &logs.join(name), phrase)).collect();
     let [maria, clinic, keeper] = &homes;
     // A command that asks a running node needs no passphrase, and its answers on stdout are for the user alone.
     let mut tell = |home: &Home, args: &[&str]| {
@@ -273,17 +285,17 @@ fn marked_records_leave_no_trace_outside_of_what_is_sealed() {
     // Memory: all questions are answered, the nodes go on.
     let secret = Search::new([thrice().as_str(), PASSPHRASE, IDENTITY]);
     for (node, name) in nodes.iter().zip(names) {
-        until(&format!("the memory of {name} holds nothing of records"), || secret.in_memory(node.id()).is_none_or(|found| found.is_empty()));
+        until(&format!("the memory of {name} holds nothing of records"), || secret.in_memory(node.0.id()).is_none_or(|found| found.is_empty()));
     }
     // The search would have found it: titles are known as long as a node runs.
-    if let Some(found) = Search::new([LISTED]).in_memory(nodes[0].id()) {
+    if let Some(found) = Search::new([LISTED]).in_memory(nodes[0].0.id()) {
         assert!(found.contains(LISTED), "a search of memory finds what is there");
     }
 
     // Core files: a process that breaks down in the middle of everything leaves none.
-    let mut other = Command::new("/bin/sh").args(["-c", "ulimit -c unlimited; exec sleep 1000"]).current_dir(&logs).spawn().expect("it starts");
-    let control = signal(&mut other, "ABRT");
-    let end = signal(&mut nodes[1], "ABRT");
+    let other = Command::new("/bin/sh").args(["-c", "ulimit -c unlimited; exec sleep 1000"]).current_dir(&logs).spawn();
+    let control = Process(other.expect("it starts")).end("ABRT");
+    let end = nodes[1].end("ABRT");
     assert_eq!(end.signal(), Some(6), "{end}");
     if !control.core_dumped() {
         let _ = writeln!(std::io::stderr(), "skipped: core files are not written on this machine");
@@ -294,7 +306,7 @@ fn marked_records_leave_no_trace_outside_of_what_is_sealed() {
     }
     assert_eq!(files(&cwd), Vec::<std::path::PathBuf>::new(), "left in the working directory");
     for node in [0, 2] {
-        let end = signal(&mut nodes[node], "TERM");
+        let end = nodes[node].end("TERM");
         assert_eq!(end.code(), Some(0), "{end}");
     }
 
