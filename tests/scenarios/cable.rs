@@ -78,6 +78,7 @@ fn carry(from: Arc<Tap>, to: Arc<Tap>, quality: Arc<Quality>, mut chance: Chance
     });
     std::thread::spawn(move || {
         for (due, frame) in under_way {
+            // This is the delay of the cable; nothing waits for it.
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             // An end that is down loses what comes.
             let _ = to.send(&frame);

@@ -10,6 +10,7 @@ use std::{
     io::{BufRead, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -70,21 +71,21 @@ fn run(mut command: Command) -> (u64, Duration, Vec<u8>) {
     let start = Instant::now();
     let mut child = command.spawn().expect("the program starts");
     let stdout = child.stdout.take().expect("stdout is piped");
-    let reader = std::thread::spawn(move || {
+    let (sender, output) = mpsc::channel();
+    std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        BufReader::new(stdout).read_to_end(&mut bytes).map(|_| bytes)
+        sender.send(BufReader::new(stdout).read_to_end(&mut bytes).map(|_| bytes))
     });
     let process = child.id().to_string();
     let mut most = 0;
-    let status = loop {
+    let bytes = loop {
         most = most.max(memory(&process, "VmHWM").unwrap_or_default());
-        if let Some(status) = child.try_wait().expect("its status") {
-            break status;
+        if let Ok(bytes) = output.recv_timeout(LOOK_AGAIN) {
+            break bytes;
         }
-        std::thread::sleep(LOOK_AGAIN);
     };
-    assert!(status.success(), "{command:?}");
-    (most, start.elapsed(), reader.join().expect("a thread").expect("its output"))
+    assert!(child.wait().expect("its status").success(), "{command:?}");
+    (most, start.elapsed(), bytes.expect("its output"))
 }
 
 /// A running `serve`, ended when dropped.
