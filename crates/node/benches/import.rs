@@ -59,7 +59,7 @@ fn main() {
         drop(import([Input::new("bench", content)]).expect("readable"));
         check += start.elapsed();
         for draft in unchecked.drafts {
-            let resources: Vec<_> = draft.resources.iter().map(|resource| (&resource.facts, resource.bytes.as_slice())).collect();
+            let resources: Vec<_> = draft.resources.iter().map(|resource| (&resource.facts, &resource.bytes[..])).collect();
             let bundle = write_bundle(&draft.compartment, &resources);
             let start = Instant::now();
             let compressed = zstd::bulk::compress(&bundle, 3).expect("zstd");

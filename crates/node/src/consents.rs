@@ -301,9 +301,10 @@ impl Core {
         };
         for document in view.documents(ledger).iter().filter(|document| counts(document)) {
             let manifest = document.manifest;
+            let resources = manifest.resources.facts();
             let words = |reasons: &[chartmesh_consent::Reason]| reasons.iter().map(|reason| reason.words.clone()).collect::<Vec<_>>();
             let mut note = |index: usize, permitted: bool, because: Vec<String>| {
-                let Some(facts) = manifest.resources.get(index) else { return };
+                let Some(facts) = resources.get(index) else { return };
                 let key = Version { author: manifest.author, key: facts.key(), hash: facts.hash };
                 if !current.contains(&key) {
                     return;
@@ -316,7 +317,7 @@ impl Core {
                     foreseen.insert(key, one);
                 }
             };
-            let selection = select(terms, &request, manifest.compartment, &manifest.resources);
+            let selection = select(terms, &request, manifest.compartment, &resources);
             let granted = selection.permit.as_ref().map(|permit| words(permit.because())).unwrap_or_default();
             for index in selection.permitted {
                 note(index, true, granted.clone());

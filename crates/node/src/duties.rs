@@ -1,34 +1,27 @@
-//! What a patient's device owes and does: epochs, envelopes, bars, documents filed from the inbox or sealed anew, single documents for finer terms. Derived from state, so that
-//! no message can be withheld to prevent it.
+//! What a patient's device owes and does: epochs, envelopes, bars; then what `filing.rs` and `sharing.rs` do with single documents. Derived from state, so that no message can be
+//! withheld to prevent it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::Range,
     time::Duration,
 };
 
-use chartmesh_consent::{Coverage, PermitScope, Request, Scope, coverage, decide_scope, select};
+use chartmesh_consent::{Coverage, PermitScope, Request, Scope, coverage, decide_scope};
 use chartmesh_exchange::Event;
 use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, Signed, to_canonical};
 use chartmesh_ledger::{Action, Checkpoint, Duty, EnvelopeBody, EpochBody, KeyBody, LaneKey, Peer, Seed, Wanted, admit_hash, duties, lanes_for};
-use chartmesh_records::{Coding, Compartment, Input, ResourceFacts, Sensitivity, import, read_bundle, read_resource, write_bundle};
-use chartmesh_sealing::{FileKey, Identity, Key, Origin, file_key};
+use chartmesh_records::{Compartment, Sensitivity};
+use chartmesh_sealing::Identity;
 use chartmesh_vault::Table;
 use serde_bytes::ByteBuf;
-use zeroize::Zeroizing;
 
 use crate::{
     api::ApiError,
     consents::party_reference,
     core::Core,
-    grants::{AccessParts, compartment_key, document_key, write_key},
-    manifest::Manifest,
+    grants::{AccessParts, compartment_key, write_key},
     node::Node,
-    parts,
-    publish::{MANIFEST_BYTES, Outgoing, Place, publish},
-    reading::State,
     time,
-    view::Document,
     write::{Parts, Writer, seal_body},
 };
 
@@ -38,10 +31,6 @@ const TICK: Duration = Duration::from_secs(30);
 const CHECKPOINT_AGE: i64 = 60;
 /// Rounds after which something is wrong.
 const MOST_ROUNDS: usize = 100_000;
-/// Documents whose keys one Envelope hands over at most.
-const MAX_SHARED: usize = 1024;
-/// Content that is opened and sealed anew at a time, in bytes.
-const PER_ROUND: u64 = 32 << 20;
 
 pub(crate) async fn steward(node: Node) {
     loop {
@@ -53,49 +42,6 @@ pub(crate) async fn steward(node: Node) {
             () = tokio::time::sleep(TICK) => {}
         }
     }
-}
-
-/// A document to be looked into, or a resource with all of its parts.
-struct Due {
-    lane: LaneId,
-    /// Where each is published, and what was said of it.
-    documents: Vec<(EntryHash, Manifest)>,
-}
-
-/// What was due, opened.
-struct Looked {
-    /// What its content calls for.
-    manifests: Vec<Manifest>,
-    /// The author's word on each document, and the length of its content.
-    origins: Vec<(Signed<Origin>, usize)>,
-    /// The contents, one after the other.
-    content: Zeroizing<Vec<u8>>,
-}
-
-impl Looked {
-    /// The same to be sealed there, each document when it is asked for.
-    fn seal(self, place: Place) -> Box<dyn Iterator<Item = Outgoing> + Send> {
-        let (origins, lengths): (Vec<_>, Vec<_>) = self.origins.into_iter().unzip();
-        let contents = parts::cut(self.content, lengths).map(|(_, content)| content);
-        Box::new(contents.zip(origins).zip(self.manifests).map(move |((content, origin), manifest)| Outgoing {
-            place: place.clone(),
-            compartment: manifest.compartment,
-            content,
-            resources: manifest.resources.clone(),
-            extract_of: manifest.extract_of,
-            part: manifest.part,
-            origin: Some((origin, manifest)),
-        }))
-    }
-}
-
-/// Documents of a grant's catalogs that finer terms let it have, and how.
-struct Share {
-    grant: GrantId,
-    publish: EntryHash,
-    manifest: Manifest,
-    /// Positions of the resources that are covered; all of them if none is left out.
-    covered: Vec<usize>,
 }
 
 impl Node {
@@ -133,151 +79,6 @@ impl Node {
         Err(ApiError::failed("the device's duties do not come to an end"))
     }
 
-    /// Looks once into every document that a party published, files what lies in the inbox or in a wrong compartment, and seals anew what lies under an epoch that is not used any
-    /// more. Whether there was any.
-    async fn file_and_renew(&self, id: LedgerId) -> Result<bool, ApiError> {
-        let (publisher, work) = self.with(|core| Ok::<_, ApiError>((core.publisher(id), core.due(&id)?)))?;
-        if work.is_empty() {
-            return Ok(false);
-        }
-        let mut outgoing: Vec<Box<dyn Iterator<Item = Outgoing> + Send>> = Vec::new();
-        let mut done = Vec::new();
-        for due in work {
-            let places: Vec<(EntryHash, BlobHash)> = due.documents.iter().map(|(publish, manifest)| (*publish, manifest.blob)).collect();
-            let looked = self.look_into(&id, &due).await;
-            let Some((compartment, looked)) = looked.and_then(|looked| Some((looked.manifests.first()?.compartment, looked))) else {
-                self.with(|core| core.bad.extend(&places));
-                continue;
-            };
-            self.with(|core| core.ensure_catalogs(&id, [compartment]))?;
-            let Some(place) = self.with(|core| core.place(&id, &compartment))? else { continue };
-            let stale = self.with(|core| {
-                core.checked.extend(&places);
-                core.open(&id)
-                    .is_ok_and(|(ledger, view)| places.iter().any(|(publish, blob)| view.document(ledger, publish, blob).is_some_and(|one| one.stale)))
-            });
-            let as_it_was = looked.manifests.iter().eq(due.documents.iter().map(|(_, manifest)| manifest));
-            if !stale && place.lane == due.lane && as_it_was {
-                continue;
-            }
-            outgoing.push(looked.seal(place));
-            done.extend(places);
-        }
-        if done.is_empty() {
-            return Ok(true);
-        }
-        let stored = self.seal_and_store(publisher, Box::new(outgoing.into_iter().flatten())).await?;
-        self.with(|core| {
-            let mut withdrawals: BTreeMap<(LaneId, EntryHash), Vec<BlobHash>> = BTreeMap::new();
-            let (ledger, view) = core.open(&id)?;
-            let mut extracts: BTreeMap<BlobHash, Vec<(LaneId, EntryHash, BlobHash)>> = BTreeMap::new();
-            for document in view.documents(ledger) {
-                if let (Some(lane), Some(of)) = (document.lane, document.manifest.extract_of) {
-                    extracts.entry(of).or_default().push((lane, document.publish, document.blob()));
-                }
-            }
-            for (entry, blob) in done {
-                let lane = ledger.get(&entry).map(|entry| entry.header.lane).ok_or_else(|| ApiError::failed("an unknown entry"))?;
-                withdrawals.entry((lane, entry)).or_default().push(blob);
-                for (lane, publish, extract) in extracts.get(&blob).into_iter().flatten() {
-                    withdrawals.entry((*lane, *publish)).or_default().push(*extract);
-                }
-            }
-            let mut writer = Writer::new(core, id)?;
-            publish(&mut writer, stored)?;
-            for ((lane, publish), documents) in withdrawals {
-                writer.entry(lane, Action::Withdraw { publish, documents, erase: true }, Parts::default())?;
-            }
-            writer.commit()
-        })?;
-        Ok(true)
-    }
-
-    /// Opens what is due and compares what was said of it with its content. None if it does not open or is not what was said.
-    async fn look_into(&self, id: &LedgerId, due: &Due) -> Option<Looked> {
-        let (publish, first) = due.documents.first()?;
-        if first.part.is_none() {
-            let opened = self.open_document(id, publish, &first.blob).await.ok()?;
-            let manifest = relabel(first, &derived(first, &opened.content)?)?;
-            return Some(Looked { manifests: vec![manifest], origins: vec![(opened.header.origin, opened.content.len())], content: opened.content });
-        }
-        let places: Vec<(EntryHash, BlobHash)> = due.documents.iter().map(|(publish, manifest)| (*publish, manifest.blob)).collect();
-        let parts::Joined { bytes, origins, .. } = self.join(id, &places, first.resources.first()?).await.ok()?;
-        let (content, facts) = tokio::task::spawn_blocking(move || read_resource(&bytes).ok().map(|facts| (bytes, facts))).await.ok()??;
-        let derived = BTreeMap::from([(facts.hash, facts)]);
-        let manifests = due.documents.iter().map(|(_, manifest)| relabel(manifest, &derived)).collect::<Option<_>>()?;
-        Some(Looked { manifests, origins, content })
-    }
-
-    /// Hands over single documents under terms finer than a compartment; where a document is covered in part, an extract of it is published first. Whether there was any.
-    async fn share_documents(&self, id: LedgerId) -> Result<bool, ApiError> {
-        let shares = self.with(|core| core.shares(&id))?;
-        let (whole, parts): (Vec<Share>, Vec<Share>) = shares.into_iter().partition(|share| share.covered.len() == share.manifest.resources.len());
-        if !parts.is_empty() {
-            self.extract(id, parts).await?;
-            return Ok(true);
-        }
-        if whole.is_empty() {
-            return Ok(false);
-        }
-        let mut keys: BTreeMap<(EntryHash, BlobHash), FileKey> = BTreeMap::new();
-        for share in &whole {
-            let place = (share.publish, share.manifest.blob);
-            if let std::collections::btree_map::Entry::Vacant(vacant) = keys.entry(place) {
-                match self.file_key(&id, &place.0, &place.1).await {
-                    Ok(key) => {
-                        vacant.insert(key);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a document could not be handed over");
-                        self.with(|core| core.bad.insert(place));
-                    }
-                }
-            }
-        }
-        self.with(|core| core.hand_over_documents(&id, &whole, &keys))?;
-        Ok(true)
-    }
-
-    async fn extract(&self, id: LedgerId, parts: Vec<Share>) -> Result<(), ApiError> {
-        let publisher = self.with(|core| core.publisher(id));
-        let mut made: BTreeSet<(BlobHash, Vec<usize>)> = BTreeSet::new();
-        let mut outgoing = Vec::new();
-        for share in parts {
-            if !made.insert((share.manifest.blob, share.covered.clone())) {
-                continue;
-            }
-            let Ok(opened) = self.open_document(&id, &share.publish, &share.manifest.blob).await else {
-                self.with(|core| core.bad.insert((share.publish, share.manifest.blob)));
-                continue;
-            };
-            let Some(resources) = listed(&share.manifest, &opened.content) else {
-                self.with(|core| core.bad.insert((share.publish, share.manifest.blob)));
-                continue;
-            };
-            let covered: Vec<_> =
-                share.covered.iter().filter_map(|index| Some((share.manifest.resources.get(*index)?, resources.get(*index)?.as_slice()))).collect();
-            let compartment = share.manifest.compartment;
-            let place = self.with(|core| core.place(&id, &compartment))?.ok_or_else(|| ApiError::failed(format_args!("{compartment} has no usable epoch")))?;
-            outgoing.push(Outgoing {
-                place,
-                compartment,
-                content: Zeroizing::new(write_bundle(&compartment, &covered)),
-                resources: covered.iter().map(|(facts, _)| (*facts).clone()).collect(),
-                origin: None,
-                extract_of: Some(share.manifest.blob),
-                part: None,
-            });
-        }
-        let stored = self.seal_and_store(publisher, Box::new(outgoing.into_iter())).await?;
-        self.with(|core| {
-            let mut writer = Writer::new(core, id)?;
-            publish(&mut writer, stored)?;
-            writer.commit()
-        })?;
-        Ok(())
-    }
-
     /// Deletes ciphertext that was withdrawn for good: only what was delivered under that Publish, and under no other that still stands.
     pub(crate) async fn erase(&self, id: LedgerId) -> Result<(), ApiError> {
         let gone: BTreeSet<BlobHash> = self.with(|core| core.erased(&id))?;
@@ -287,38 +88,9 @@ impl Node {
         let gone: Vec<BlobHash> = gone.into_iter().collect();
         self.0.blobs.delete(&gone).await.map_err(ApiError::failed)
     }
-
-    async fn file_key(&self, id: &LedgerId, publish: &EntryHash, blob: &BlobHash) -> Result<FileKey, ApiError> {
-        let bytes = self.blob(blob).await?;
-        self.with(|core| {
-            let (ledger, view) = core.open(id)?;
-            match view.document(ledger, publish, blob).map(|document| document.key) {
-                Some(Key::Identity(identity)) => file_key(&bytes, identity).map_err(ApiError::failed),
-                Some(Key::File(key)) => Ok(FileKey::new(*key.expose())),
-                None => Err(ApiError::failed(format_args!("document {} cannot be opened here", blob.short()))),
-            }
-        })
-    }
 }
 
 impl Core {
-    /// What a device has to look into: what a party published and this device has not seen yet, and what lies under an epoch that is not used any more. Of a resource in parts all, once
-    /// all are here.
-    fn due(&self, id: &LedgerId) -> Result<Vec<Due>, ApiError> {
-        let is_due = |document: &Document<'_>| document.stale || (document.party.is_some() && !self.checked.contains(&(document.publish, document.blob())));
-        let mut size = 0;
-        let mut work: Vec<Due> = Vec::new();
-        for whole in self.wholes(id)? {
-            let Some(lane) = whole.first().lane.filter(|_| whole.state == State::Readable && whole.documents.iter().any(is_due)) else { continue };
-            size += whole.documents.iter().map(|document| document.manifest.content_length).sum::<u64>();
-            if !work.is_empty() && size > PER_ROUND {
-                break;
-            }
-            work.push(Due { lane, documents: whole.documents.iter().map(|document| (document.publish, document.manifest.clone())).collect() });
-        }
-        Ok(work)
-    }
-
     /// Documents that are withdrawn for good and that nothing else names; their delivery marks are dropped.
     fn erased(&mut self, id: &LedgerId) -> Result<BTreeSet<BlobHash>, ApiError> {
         let ledger = self.ledger(id)?;
@@ -475,95 +247,6 @@ impl Core {
         Ok(())
     }
 
-    /// Documents that live grants with finer terms are owed.
-    fn shares(&self, id: &LedgerId) -> Result<Vec<Share>, ApiError> {
-        let (ledger, view) = self.open(id)?;
-        let now = time::now();
-        let documents = view.documents(ledger);
-        let mut shares = Vec::new();
-        for (grant, open) in &view.grants {
-            let Some(state) = ledger.lane(&open.circle).grants.get(grant).filter(|state| state.is_live(now)) else { continue };
-            let given: BTreeSet<(EntryHash, BlobHash)> = state.envelopes.iter().flat_map(|envelope| envelope.documents.iter().copied()).collect();
-            let request = read_request(id, &party_reference(&open.party), &open.terms, now);
-            let partial: BTreeSet<LaneId> =
-                view.catalogs().filter(|(_, compartment)| coverage(&open.terms, **compartment) == Coverage::Partial).map(|(lane, _)| lane).collect();
-            let live = documents.iter().filter(|document| document.lane.is_some_and(|lane| partial.contains(&lane)) && !document.quarantined);
-            // Only what this device has looked into, or some device has published, is decided on by its manifest.
-            let ready = |document: &&Document<'_>| {
-                let place = (document.publish, document.blob());
-                let known = document.party.is_none() || self.checked.contains(&place);
-                known && document.manifest.extract_of.is_none() && self.delivered.contains(&place) && !self.bad.contains(&place)
-            };
-            for document in live.filter(ready) {
-                let manifest = document.manifest;
-                let selection = select(&open.terms, &request, manifest.compartment, &manifest.resources);
-                if selection.permitted.is_empty() {
-                    continue;
-                }
-                let whole = selection.permitted.len() == manifest.resources.len();
-                let covered: Vec<_> = selection.permitted.iter().map(|index| manifest.resources[*index].hash).collect();
-                let extract = documents.iter().find(|other| {
-                    other.manifest.extract_of == Some(manifest.blob)
-                        && other.party.is_none()
-                        && !other.quarantined
-                        && self.delivered.contains(&(other.publish, other.blob()))
-                        && other.manifest.resources.iter().map(|facts| facts.hash).eq(covered.iter().copied())
-                });
-                let target = if whole { Some(document) } else { extract };
-                let share = match target {
-                    Some(target) if given.contains(&(target.publish, target.blob())) => continue,
-                    Some(target) => Share {
-                        grant: *grant,
-                        publish: target.publish,
-                        manifest: target.manifest.clone(),
-                        covered: (0..target.manifest.resources.len()).collect(),
-                    },
-                    None => Share { grant: *grant, publish: document.publish, manifest: manifest.clone(), covered: selection.permitted },
-                };
-                shares.push(share);
-            }
-        }
-        Ok(shares)
-    }
-
-    fn hand_over_documents(&mut self, id: &LedgerId, shares: &[Share], keys: &BTreeMap<(EntryHash, BlobHash), FileKey>) -> Result<(), ApiError> {
-        let now = time::now();
-        let mut by_grant: BTreeMap<GrantId, Vec<&Share>> = BTreeMap::new();
-        for share in shares {
-            by_grant.entry(share.grant).or_default().push(share);
-        }
-        let mut writer = Writer::new(self, *id)?;
-        for (grant, shares) in by_grant {
-            let lengths: Vec<usize> = shares.iter().map(|share| to_canonical(&share.manifest).len()).collect();
-            for shares in portions(&lengths).into_iter().filter_map(|portion| shares.get(portion)) {
-                let (_, view) = writer.core.open(id)?;
-                let open = view.grants.get(&grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
-                let request = read_request(id, &party_reference(&open.party), &open.terms, now);
-                let mut files = Vec::new();
-                let mut documents = Vec::new();
-                for share in shares {
-                    let place = (share.publish, share.manifest.blob);
-                    let blob = share.manifest.blob.to_string();
-                    let scope = Scope::Document { id: &blob, compartment: share.manifest.compartment, resources: &share.manifest.resources };
-                    let Ok(permit) = decide_scope(&open.terms, &request, scope) else {
-                        tracing::warn!(document = share.manifest.blob.short(), "a document is not covered after all");
-                        continue;
-                    };
-                    let Some(key) = keys.get(&place) else { continue };
-                    files.push(document_key(permit, share.publish, &share.manifest, key)?);
-                    documents.push(place);
-                }
-                let body = EnvelopeBody { catalogs: Vec::new(), files, notices: notices(&open.terms), terms: ByteBuf::from(to_canonical(&open.terms)) };
-                let circle = open.circle;
-                let identity = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?;
-                let body = seal_body(&body, identity.recipient())?;
-                writer.entry(circle, Action::Envelope { grant, epochs: Vec::new(), documents, catalogs: Vec::new() }, Parts::body(body))?;
-            }
-        }
-        writer.commit()?;
-        Ok(())
-    }
-
     /// Signs checkpoints for circles with live grants, so that custodians go on serving.
     fn checkpoint(&mut self, id: &LedgerId) -> Result<(), ApiError> {
         let now = time::now();
@@ -593,81 +276,6 @@ impl Core {
         }
         Ok(())
     }
-}
-
-/// What a document's content says of its resources. None if the content is not what the manifest lists.
-fn derived(manifest: &Manifest, content: &[u8]) -> Option<BTreeMap<[u8; 32], ResourceFacts>> {
-    listed(manifest, content)?;
-    let derived = import([Input::new("document", content.to_vec())]).ok()?;
-    Some(derived.drafts.into_iter().flat_map(|draft| draft.resources).map(|resource| (resource.facts.hash, resource.facts)).collect())
-}
-
-/// The manifest that a document deserves: its author's labels are united with those that its content calls for, and the more restrictive decides where it is filed. None if the
-/// content says nothing of a resource.
-fn relabel(old: &Manifest, derived: &BTreeMap<[u8; 32], ResourceFacts>) -> Option<Manifest> {
-    let mut manifest = old.clone();
-    let mut highest = Sensitivity::General;
-    for facts in &mut manifest.resources {
-        let found = derived.get(&facts.hash)?;
-        let mut facts_now = found.clone();
-        facts_now.category = if facts.is_supporting() { facts.category } else { found.category };
-        // What was known of it where it came from, and cannot be seen in the document alone.
-        facts_now.id.clone_from(&facts.id);
-        facts_now.source.clone_from(&facts.source);
-        if facts_now.names_locally() {
-            facts_now.encounter.clone_from(&facts.encounter);
-            facts_now.subject.clone_from(&facts.subject);
-            facts_now.authors.clone_from(&facts.authors);
-        }
-        facts_now.labels = unite_labels(&facts.labels, &found.labels);
-        facts_now.sensitivities.extend(facts.sensitivities.iter().copied());
-        if facts_now.sensitivities.len() > 1 {
-            facts_now.sensitivities.remove(&Sensitivity::General);
-        }
-        highest = highest.max(facts_now.sensitivity());
-        *facts = facts_now;
-    }
-    if let Compartment::Clinical { sensitivity, .. } = &mut manifest.compartment {
-        *sensitivity = highest.max(*sensitivity);
-    } else {
-        let category = manifest.resources.first()?.category;
-        manifest.compartment = Compartment::Clinical { sensitivity: highest, category };
-    }
-    Some(manifest)
-}
-
-/// The resources of a document, if they are those that its manifest lists.
-fn listed(manifest: &Manifest, content: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let resources = read_bundle(content).ok()?;
-    let same = resources.len() == manifest.resources.len()
-        && resources.iter().zip(&manifest.resources).all(|(bytes, facts)| facts.hash == *blake3::hash(bytes).as_bytes());
-    same.then_some(resources)
-}
-
-/// All labels of both, with the higher confidentiality.
-fn unite_labels(a: &[Coding], b: &[Coding]) -> Vec<Coding> {
-    const CONFIDENTIALITY: [&str; 6] = ["U", "L", "M", "N", "R", "V"];
-    let rank =
-        |label: &Coding| (label.system == chartmesh_consent::CONFIDENTIALITY).then(|| CONFIDENTIALITY.iter().position(|code| *code == label.code)).flatten();
-    let all = || a.iter().chain(b);
-    let highest = all().filter(|label| rank(label).is_some()).max_by_key(|label| rank(label));
-    let others: BTreeSet<&Coding> = all().filter(|label| rank(label).is_none()).collect();
-    highest.into_iter().chain(others).cloned().collect()
-}
-
-/// How many shares with manifests of these lengths go into one Envelope, whose lists and body are bounded.
-fn portions(lengths: &[usize]) -> Vec<Range<usize>> {
-    let mut portions = Vec::new();
-    let (mut start, mut size) = (0, 0);
-    for (at, length) in lengths.iter().enumerate() {
-        if at > start && (at - start == MAX_SHARED || size + length > MANIFEST_BYTES) {
-            portions.push(start..at);
-            (start, size) = (at, 0);
-        }
-        size += length;
-    }
-    portions.push(start..lengths.len());
-    portions
 }
 
 /// A party's request to read, for the purpose that its terms name first.
@@ -779,16 +387,4 @@ fn envelope(writer: &mut Writer<'_>, id: &LedgerId, wanted: &Wanted, grant: Gran
     let body = seal_body(&body, identity.recipient())?;
     writer.entry(circle, Action::Envelope { grant, epochs, documents: Vec::new(), catalogs }, Parts::body(body))?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_envelope_is_bounded_in_number_and_bytes() {
-        assert_eq!(portions(&[1; 2050]), [0..1024, 1024..2048, 2048..2050]);
-        assert_eq!(portions(&[MANIFEST_BYTES / 2; 5]), [0..2, 2..4, 4..5]);
-        assert_eq!(portions(&[1, MANIFEST_BYTES + 1, MANIFEST_BYTES, 1]), [0..1, 1..2, 2..3, 3..4], "one that is longer goes alone");
-    }
 }

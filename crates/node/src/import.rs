@@ -123,7 +123,7 @@ fn seal_later(place: Place, mut draft: Draft) -> Box<dyn Iterator<Item = Outgoin
         && let Some(Resource { facts, bytes }) = draft.resources.pop()
     {
         let lengths = parts::lengths(bytes.len());
-        return Box::new(parts::cut(Zeroizing::new(bytes), lengths).map(move |(part, content)| Outgoing {
+        return Box::new(parts::cut(bytes, lengths).map(move |(part, content)| Outgoing {
             place: place.clone(),
             compartment,
             content,
@@ -133,7 +133,7 @@ fn seal_later(place: Place, mut draft: Draft) -> Box<dyn Iterator<Item = Outgoin
             part: Some(part),
         }));
     }
-    let resources: Vec<_> = draft.resources.iter().map(|resource| (&resource.facts, resource.bytes.as_slice())).collect();
+    let resources: Vec<_> = draft.resources.iter().map(|resource| (&resource.facts, &resource.bytes[..])).collect();
     let content = Zeroizing::new(write_bundle(&compartment, &resources));
     let facts = draft.resources.into_iter().map(|resource: Resource| resource.facts).collect();
     Box::new(std::iter::once(Outgoing { place, compartment, content, resources: facts, origin: None, extract_of: None, part: None }))
@@ -166,7 +166,7 @@ impl Core {
             .into_iter()
             .filter(|whole| whole.all(held))
             .map(|whole| whole.first().manifest)
-            .flat_map(|manifest| manifest.resources.iter().map(move |facts| (manifest.compartment, facts.key(), facts.hash)))
+            .flat_map(|manifest| manifest.resources.facts().into_iter().map(move |facts| (manifest.compartment, facts.key(), facts.hash)))
             .collect();
         if owner && known.is_empty() {
             return Ok((drafts, 0));
@@ -296,9 +296,10 @@ fn unreadable(at: &ImportPath, error: &std::io::Error) -> ApiError {
 fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     let most = MAX_IMPORT as u64;
     let file = File::open(path)?;
-    let mut bytes = Vec::new();
+    let length = file.metadata()?.len();
     // Devices and pipes do not tell their length.
-    if file.metadata()?.len() <= most {
+    if length <= most {
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
         file.take(most + 1).read_to_end(&mut bytes)?;
         if bytes.len() <= MAX_IMPORT {
             return Ok(bytes);

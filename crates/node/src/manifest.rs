@@ -1,8 +1,11 @@
 //! What a Publish says of each of its documents, sealed in its body: enough to list, to decide and to check a document without opening it.
 
-use chartmesh_identity::{AuthorKey, BlobHash};
+use chartmesh_identity::{AuthorKey, BlobHash, from_canonical, to_canonical};
 use chartmesh_records::{Compartment, ResourceFacts};
-use serde::{Deserialize, Serialize};
+use chartmesh_sealing::{pack, packed_length, unpack};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_bytes::ByteBuf;
+use zeroize::Zeroizing;
 
 use crate::parts::Part;
 
@@ -26,11 +29,114 @@ pub(crate) struct Manifest {
     /// Unix seconds of the origin, by the author's clock.
     pub(crate) time: i64,
     /// Its resources, in the order of the Bundle's entries; the one that it is a part of.
-    pub(crate) resources: Vec<ResourceFacts>,
+    pub(crate) resources: Listed,
     /// The document that this is an extract of: a copy of those of its resources that some terms cover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) extract_of: Option<BlobHash>,
     /// That its content is a part of its one resource, and no Bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) part: Option<Part>,
+}
+
+impl Manifest {
+    /// How many bytes it takes to read it, roughly: those of its list, unpacked.
+    pub(crate) fn plain_length(&self) -> usize {
+        packed_length(&self.resources.packed).and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX)
+    }
+}
+
+/// zstd's level for lists.
+const LEVEL: i32 = 3;
+/// Longest list, in bytes before packing. A document's content is no longer, and facts say less than the resource that they are of.
+const MAX_LISTED: usize = 16 << 20;
+
+/// What is known of a document's resources, packed: a node keeps it of every resource that it can list, and facts of the resources of one document are much alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    count: usize,
+    packed: Box<[u8]>,
+}
+
+impl Listed {
+    /// Packs facts. None if they are too long for one document, or there is no memory to pack them.
+    pub(crate) fn new(facts: &[ResourceFacts]) -> Option<Self> {
+        let plain = Zeroizing::new(to_canonical(&facts));
+        let packed = pack(&plain, LEVEL).filter(|_| plain.len() <= MAX_LISTED)?;
+        Some(Self { count: facts.len(), packed: packed.into() })
+    }
+
+    /// The facts of all resources.
+    pub(crate) fn facts(&self) -> Vec<ResourceFacts> {
+        // It was read before it became one.
+        Self::read(&self.packed).unwrap_or_default()
+    }
+
+    /// How many resources it lists.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Its bytes, the same for the same facts by the same author.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.packed
+    }
+
+    fn read(packed: &[u8]) -> Option<Vec<ResourceFacts>> {
+        from_canonical(&unpack(packed, MAX_LISTED)?).ok()
+    }
+}
+
+impl Serialize for Listed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.packed)
+    }
+}
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let packed = ByteBuf::deserialize(deserializer)?.into_vec();
+        let count = Self::read(&packed).ok_or_else(|| D::Error::custom("no packed list of facts"))?.len();
+        Ok(Self { count, packed: packed.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_records::read_resource;
+
+    use super::*;
+
+    fn facts(n: usize) -> Vec<ResourceFacts> {
+        let resource = |n: usize| {
+            format!(r#"{{"resourceType":"Observation","id":"o{n}","status":"final","code":{{"text":"HbA1c"}},"subject":{{"reference":"Patient/p"}}}}"#)
+        };
+        (0..n).map(|n| read_resource(resource(n).as_bytes()).expect("a resource")).collect()
+    }
+
+    fn read(plain: &[u8]) -> Result<Listed, String> {
+        let bytes = ByteBuf::from(pack(plain, LEVEL).expect("packed"));
+        from_canonical::<Listed>(&to_canonical(&bytes)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn facts_come_back_and_take_little() {
+        let facts = facts(20);
+        let listed = Listed::new(&facts).expect("short");
+        let encoded = to_canonical(&listed);
+        assert_eq!(from_canonical::<Listed>(&encoded).expect("a list"), listed);
+        assert_eq!((listed.facts(), listed.len()), (facts.clone(), 20));
+        // A hash of 32 bytes each does not pack.
+        let plain = to_canonical(&facts).len();
+        assert!(encoded.len() < plain / 5, "{} of {plain}", encoded.len());
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused_without_a_word_of_it() {
+        for (plain, what) in [(&b"\x81\x66SECRET"[..], "texts"), (b"SECRET", "no CBOR"), (b"\x9f\xff", "another encoding")] {
+            assert!(read(plain).is_err_and(|error| !error.contains("SECRET")), "{what}");
+        }
+        assert_eq!(read(&to_canonical(&[0u8; 0])).map(|listed| listed.len()), Ok(0));
+        assert!(from_canonical::<Listed>(&to_canonical(&ByteBuf::from(b"SECRET".to_vec()))).is_err_and(|error| !error.to_string().contains("SECRET")));
+        assert!(read(&vec![0x80; MAX_LISTED + 1]).is_err(), "too long, whatever it is");
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use chartmesh_identity::{BlobHash, EntryHash, LedgerId, Signed, to_canonical};
+use chartmesh_identity::{BlobHash, EntryHash, LedgerId, Signed};
 use chartmesh_records::{MAX_IMPORT, MAX_PART, ResourceFacts, is_resource};
 use chartmesh_sealing::Origin;
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,7 @@ impl Core {
                 wholes.push(Whole { documents: vec![document], complete: false, state: State::Quarantined });
                 continue;
             }
-            let facts = *blake3::hash(&to_canonical(&manifest.resources)).as_bytes();
+            let facts = manifest.resources.as_bytes();
             let key = (document.lane, document.quarantined, manifest.author, manifest.time, manifest.compartment, part.count, facts);
             let places = by_resource.entry(key).or_default();
             if places.get(&part.index).is_none_or(|(known, _)| state < *known) {
@@ -95,7 +95,8 @@ impl Core {
             let complete = manifest.part.is_some_and(|part| documents.len() as u64 == u64::from(part.count));
             let lengths = documents.iter().try_fold(0u64, |sum, document| sum.checked_add(document.manifest.content_length));
             // What cannot be is not waited for.
-            let fits = lengths.zip(manifest.resources.first()).is_some_and(|(sum, facts)| sum == facts.length || (!complete && sum < facts.length));
+            let facts = manifest.resources.facts();
+            let fits = lengths.zip(facts.first()).is_some_and(|(sum, facts)| sum == facts.length || (!complete && sum < facts.length));
             let state = match (fits, complete) {
                 (false, _) => State::Quarantined,
                 (true, false) => worst.max(State::Locked),
@@ -148,11 +149,11 @@ pub(crate) fn lengths(length: usize) -> Vec<usize> {
 }
 
 /// Cuts a resource into parts of these lengths, each when it is asked for.
-pub(crate) fn cut(bytes: Zeroizing<Vec<u8>>, lengths: Vec<usize>) -> impl Iterator<Item = (Part, Zeroizing<Vec<u8>>)> + Send {
+pub(crate) fn cut(bytes: impl AsRef<[u8]> + Send + 'static, lengths: Vec<usize>) -> impl Iterator<Item = (Part, Zeroizing<Vec<u8>>)> + Send {
     let count = u32::try_from(lengths.len()).unwrap_or(u32::MAX);
     let mut at = 0;
     lengths.into_iter().zip(1..).map(move |(length, index)| {
-        let slice = bytes.get(at..at + length).unwrap_or_default().to_vec();
+        let slice = bytes.as_ref().get(at..at + length).unwrap_or_default().to_vec();
         at += length;
         (Part { index, count }, Zeroizing::new(slice))
     })
@@ -170,7 +171,8 @@ pub(crate) fn media_type(part: Option<Part>, resources: &[ResourceFacts]) -> Str
 impl Manifest {
     /// The media type that its origin must have.
     pub(crate) fn media_type(&self) -> String {
-        media_type(self.part, &self.resources)
+        let facts = self.part.map(|_| self.resources.facts());
+        media_type(self.part, &facts.unwrap_or_default())
     }
 }
 
@@ -182,6 +184,7 @@ mod tests {
     use super::*;
     use crate::{
         home::Home,
+        manifest::Listed,
         publish::{Outgoing, publish},
         setup,
         write::Writer,
@@ -233,7 +236,7 @@ mod tests {
                 author,
                 author_name: publisher.name.clone(),
                 time: publisher.now,
-                resources: resources.clone(),
+                resources: Listed::new(&resources).expect("short"),
                 extract_of: None,
                 part: Some(part),
             };

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::{
     api::ApiError,
     core::Core,
-    manifest::Manifest,
+    manifest::{Listed, Manifest},
     node::Node,
     parts::{Part, media_type},
     write::{Parts, Writer, seal_body},
@@ -25,7 +25,7 @@ use crate::{
 const LEVEL: i32 = 3;
 /// Documents that one Publish names at most.
 const PER_PUBLISH: usize = 256;
-/// Bytes of manifests in one entry at most, unless a single one is longer.
+/// Bytes of manifests in one entry at most, before their lists are packed, unless a single one is longer.
 pub(crate) const MANIFEST_BYTES: usize = 4 << 20;
 /// Documents of a round, and bytes of them, roughly.
 const DOCUMENTS_PER_ROUND: usize = 64;
@@ -90,6 +90,7 @@ impl Publisher {
         };
         let header = Header { ledger: self.ledger, compartment: place.compartment.to_string(), publisher: self.author(), origin };
         let document = seal_document(&content, &header, &place.recipient, LEVEL).map_err(ApiError::failed)?;
+        let resources = Listed::new(&resources).ok_or_else(|| ApiError::failed("the list of a document's resources is too long"))?;
         let manifest = Manifest {
             blob: document.hash,
             length: document.bytes.len() as u64,
@@ -190,10 +191,11 @@ pub(crate) fn publish(writer: &mut Writer<'_>, stored: Vec<Stored>) -> Result<Ve
         while let Some((manifest, first)) = documents.next() {
             let place = first.place.clone();
             let mut blobs = vec![Blob { hash: first.manifest.blob, length: first.manifest.length }];
-            let mut size = manifest.len();
+            let mut size = first.manifest.plain_length();
             let mut manifests = vec![manifest];
-            while let Some((manifest, next)) = documents.next_if(|(manifest, _)| blobs.len() < PER_PUBLISH && size + manifest.len() <= MANIFEST_BYTES) {
-                size += manifest.len();
+            while let Some((manifest, next)) = documents.next_if(|(_, next)| blobs.len() < PER_PUBLISH && size + next.manifest.plain_length() <= MANIFEST_BYTES)
+            {
+                size += next.manifest.plain_length();
                 blobs.push(Blob { hash: next.manifest.blob, length: next.manifest.length });
                 manifests.push(manifest);
             }

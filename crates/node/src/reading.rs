@@ -27,7 +27,7 @@ const AT_ONCE: usize = 8;
 
 /// A resource that is known of, and the document that it is in.
 pub(crate) struct Held<'a> {
-    pub(crate) facts: &'a ResourceFacts,
+    pub(crate) facts: ResourceFacts,
     /// Which compartment its author meant it for.
     pub(crate) compartment: Compartment,
     /// Its place in the document's Bundle.
@@ -151,7 +151,8 @@ impl Core {
             if document.manifest.extract_of.is_some_and(|original| known.contains(&original)) {
                 continue;
             }
-            for (index, facts) in document.manifest.resources.iter().enumerate().filter(|(_, facts)| wanted(facts)) {
+            for (index, facts) in document.manifest.resources.facts().into_iter().enumerate().filter(|(_, facts)| wanted(facts)) {
+                let rank = Rank(state, document.manifest.extract_of.is_some(), facts.compartment());
                 let held = Held {
                     facts,
                     compartment: document.manifest.compartment,
@@ -165,7 +166,6 @@ impl Core {
                     superseded: false,
                     filed: inbox.is_none() || document.lane != inbox,
                 };
-                let rank = Rank(state, document.manifest.extract_of.is_some(), facts.compartment());
                 match best.entry(held.version()) {
                     std::collections::btree_map::Entry::Occupied(mut other) if other.get().0 > rank => {
                         other.insert((rank, held));
@@ -188,7 +188,7 @@ impl Core {
                 let newer = same.iter().any(|b| {
                     let (a, b) = (&all[*a], &all[*b]);
                     let may = b.author == a.author || ledger.is_device(&b.author);
-                    may && b.filed && b.state == State::Readable && supersedes(b.facts, a.facts)
+                    may && b.filed && b.state == State::Readable && supersedes(&b.facts, &a.facts)
                 });
                 if newer {
                     old.insert(*a);
@@ -443,7 +443,7 @@ impl Node {
                 .documents(ledger)
                 .into_iter()
                 .filter(|document| documents.contains_key(&(document.publish, document.blob())))
-                .flat_map(|document| document.manifest.resources.iter().cloned())
+                .flat_map(|document| document.manifest.resources.facts())
                 .collect();
             let what = facts.iter().map(|facts| format!("{}/{}", facts.resource_type, facts.id)).collect::<BTreeSet<_>>().into_iter().collect();
             core.receipt(&id, what, &facts.iter().collect::<Vec<_>>(), purpose)
@@ -579,7 +579,7 @@ impl Core {
 impl Opener {
     /// The digests of its resources in their order; none for a part of a resource.
     pub(crate) fn resources(&self) -> Vec<[u8; 32]> {
-        if self.manifest.part.is_some() { Vec::new() } else { self.manifest.resources.iter().map(|facts| facts.hash).collect() }
+        if self.manifest.part.is_some() { Vec::new() } else { self.manifest.resources.facts().iter().map(|facts| facts.hash).collect() }
     }
 
     /// Opens the document's bytes: hash, header, origin, manifest and entry must agree.

@@ -10,7 +10,10 @@ use chartmesh_ledger::{Action, Entry, EnvelopeBody, EpochBody, GrantBody, KeyBod
 use chartmesh_records::Compartment;
 use chartmesh_sealing::{FileKey, Identity, Key, open};
 
-use crate::{grants::RevokeBody, manifest::Manifest};
+use crate::{grants::RevokeBody, manifest::Manifest, publish::MANIFEST_BYTES};
+
+/// So many bytes of lists are read of one Publish, however small they are packed; twice what an honest writer puts there beside a first one.
+const MAX_UNPACKED: usize = 2 * MANIFEST_BYTES;
 
 /// What a lane is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,8 +221,14 @@ impl View {
                 let Some(epoch) = entry.header.epoch else { return true };
                 let Some(identity) = self.epochs.get(&epoch) else { return false };
                 if let Some(body) = opened::<PublishBody>(body, identity) {
+                    let mut unpacked = 0;
                     let manifests = body.manifests.iter().filter_map(|manifest| from_canonical::<Manifest>(manifest).ok());
-                    self.manifests.extend(manifests.map(|manifest| ((hash, manifest.blob), manifest)));
+                    let bounded = manifests.take_while(|manifest| {
+                        let room = unpacked < MAX_UNPACKED;
+                        unpacked += manifest.plain_length();
+                        room
+                    });
+                    self.manifests.extend(bounded.map(|manifest| ((hash, manifest.blob), manifest)));
                 }
                 true
             }

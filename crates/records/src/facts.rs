@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use chartmesh_fhir::Typed;
 use serde::{Deserialize, Serialize};
 
@@ -125,8 +126,8 @@ pub struct ResourceKey {
 pub struct Resource {
     /// What is known of it.
     pub facts: ResourceFacts,
-    /// The bytes as they came.
-    pub bytes: Vec<u8>,
+    /// The bytes as they came, a part of the input that they came in.
+    pub bytes: Bytes,
 }
 
 /// One document before sealing: resources of one compartment.

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use crate::category::is_supporting;
 use crate::extract::{Reading, Role};
 use crate::labels::{Links, Set, assigned, spread};
@@ -23,9 +25,9 @@ const MAX_COPIES: usize = 64 << 20;
 
 /// One resource on its way into a document.
 pub(crate) struct Item {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     pub(crate) full_urls: Vec<String>,
-    pub(crate) inputs: BTreeSet<usize>,
+    pub(crate) inputs: Vec<usize>,
     pub(crate) reading: Reading,
 }
 
@@ -67,7 +69,7 @@ pub(crate) fn drafts(mut items: Vec<Item>) -> Vec<Draft> {
         plans.extend(chunks(members, &items).into_iter().map(|chunk| (compartment, chunk, Vec::new())));
     }
 
-    // Copies first: afterwards the originals' bytes move into their documents.
+    // Copies first: afterwards the originals move into their documents.
     let lowest = lowest(&plans);
     let labelled = |at: usize| Some((items.get(at)?, sets.get(at).copied()?.with(lowest.get(&at).copied().map_or(Set::of(Sensitivity::General), Set::of))));
     let copies: Vec<Vec<Resource>> = plans

@@ -6,19 +6,21 @@
 //! is an error, and then nothing at all is imported.
 //!
 //! The typed check costs about twice what reading costs and says nothing that reading needs. So threads, as
-//! many as there are cores, check what the reader has read while it reads on; they are handed the bytes of
-//! one resource after the other, give them back, and end before the import goes on.
+//! many as there are cores, check what the reader has read while it reads on, and end before the import goes on.
+//! Resources stay where they are, parts of their input: an input is held until its last resource is let go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
+
+use bytes::Bytes;
 
 use crate::envelope::{Unreadable, entry, read_envelope};
 use crate::extract::{Place, Reading, read};
 use crate::group::{Item, drafts};
 use crate::large::{data_of, without_data};
-use crate::{Draft, MAX_RESOURCE, ResourceFacts, ResourceKey, Typed, tree};
+use crate::{Draft, MAX_RESOURCE, ResourceFacts, Typed, tree};
 
 /// Most bytes of resources in one import.
 pub const MAX_IMPORT: usize = 1 << 30;
@@ -29,14 +31,14 @@ pub const MAX_RESOURCES: usize = 500_000;
 pub struct Input {
     name: String,
     base: Option<String>,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     lines: bool,
 }
 
 impl Input {
     /// `name` is what errors call it; it should not tell who the patient is.
     pub fn new(name: impl Into<String>, bytes: Vec<u8>) -> Self {
-        Self { name: name.into(), base: None, bytes, lines: false }
+        Self { name: name.into(), base: None, bytes: bytes.into(), lines: false }
     }
 
     /// States that it is NDJSON, as bulk exports are. [`Input::new`] finds that out too, unless the first line is broken.
@@ -145,9 +147,8 @@ pub fn import_with(inputs: impl IntoIterator<Item = Input>, check: impl Fn(&[u8]
         let Reader { unchecked, mut items, refused, duplicates, .. } = reader;
         drop(unchecked);
         for checker in checkers {
-            for Checked { at, bytes, typed } in checker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+            for (at, typed) in checker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
                 if let Some(item) = items.get_mut(at) {
-                    item.bytes = bytes;
                     item.reading.facts.typed = typed;
                 }
             }
@@ -183,27 +184,22 @@ fn typed(bytes: &[u8], data: &[Range<usize>], check: impl Fn(&[u8]) -> Typed) ->
 /// A resource's place among the items, and its bytes.
 struct Unchecked {
     at: usize,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// Where the `data` of a large one lies.
     data: Vec<Range<usize>>,
 }
 
-struct Checked {
-    at: usize,
-    bytes: Vec<u8>,
-    typed: Typed,
-}
-
-/// Checks what the reader hands over, until there is nothing more.
-fn check_all(waiting: &Mutex<mpsc::Receiver<Unchecked>>, check: impl Fn(&[u8]) -> Typed) -> Vec<Checked> {
+/// Checks what the reader hands over, until there is nothing more. What it found that is not in order, and at which place.
+fn check_all(waiting: &Mutex<mpsc::Receiver<Unchecked>>, check: impl Fn(&[u8]) -> Typed) -> Vec<(usize, Typed)> {
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
-    std::iter::from_fn(next).map(|Unchecked { at, bytes, data }| Checked { at, typed: typed(&bytes, &data, &check), bytes }).collect()
+    let checked = std::iter::from_fn(next).map(|Unchecked { at, bytes, data }| (at, typed(&bytes, &data, &check)));
+    checked.filter(|(_, typed)| *typed != Typed::Ok).collect()
 }
 
 struct Reader {
     unchecked: mpsc::Sender<Unchecked>,
-    seen: BTreeMap<(ResourceKey, [u8; 32]), usize>,
-    /// Without their bytes, which are with the checkers.
+    /// Where among the items a version of a resource is, by [`version`].
+    seen: BTreeMap<[u8; 32], usize>,
     items: Vec<Item>,
     refused: Vec<Refused>,
     duplicates: usize,
@@ -212,9 +208,8 @@ struct Reader {
 
 /// Where in the inputs the reader is.
 struct At<'a> {
-    input: usize,
-    name: &'a str,
-    base: Option<&'a str>,
+    index: usize,
+    input: &'a Input,
     line: Option<usize>,
     entry: Option<usize>,
 }
@@ -243,7 +238,7 @@ impl Reader {
         if bytes.trim_ascii().is_empty() && !input.lines {
             return Err(ImportError::Empty { input: input.name.clone() });
         }
-        let mut at = At { input: index, name: &input.name, base: input.base.as_deref(), line: None, entry: None };
+        let mut at = At { index, input, line: None, entry: None };
         let read = if input.lines { self.lines(&mut at, bytes) } else { self.document(&mut at, bytes) };
         read.map_err(|failure| match failure {
             Failure::TooMuch => ImportError::TooMuch { input: input.name.clone() },
@@ -299,16 +294,19 @@ impl Reader {
     }
 
     fn resource(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>) -> Result<(), Failure> {
-        let (reading, data) = read_one(bytes, Place { full_url, base: at.base }).map_err(Failure::Refused)?;
+        let (reading, data) = read_one(bytes, Place { full_url, base: at.input.base.as_deref() }).map_err(Failure::Refused)?;
         self.keep(at, bytes, full_url, reading, data)
     }
 
     fn keep(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>, reading: Reading, data: Vec<Range<usize>>) -> Result<(), Failure> {
-        let key = (reading.facts.key(), reading.facts.hash);
-        if let Some(item) = self.seen.get(&key).and_then(|&known| self.items.get_mut(known)) {
+        let version = version(&reading.facts);
+        if let Some(item) = self.seen.get(&version).and_then(|&known| self.items.get_mut(known)) {
             self.duplicates += 1;
             item.full_urls.extend(full_url.map(str::to_owned));
-            item.inputs.insert(at.input);
+            // Inputs come one after the other.
+            if item.inputs.last() != Some(&at.index) {
+                item.inputs.push(at.index);
+            }
             return Ok(());
         }
         self.bytes += bytes.len();
@@ -316,14 +314,24 @@ impl Reader {
             return Err(Failure::TooMuch);
         }
         let at_item = self.items.len();
+        let bytes = at.input.bytes.slice_ref(bytes);
         // Nobody to check it: a checker has panicked, and so will the import.
-        let _ = self.unchecked.send(Unchecked { at: at_item, bytes: bytes.to_vec(), data });
-        self.seen.insert(key, at_item);
-        self.items.push(Item { bytes: Vec::new(), full_urls: full_url.map(str::to_owned).into_iter().collect(), inputs: BTreeSet::from([at.input]), reading });
+        let _ = self.unchecked.send(Unchecked { at: at_item, bytes: bytes.clone(), data });
+        self.seen.insert(version, at_item);
+        self.items.push(Item { bytes, full_urls: full_url.map(str::to_owned).into_iter().collect(), inputs: vec![at.index], reading });
         Ok(())
     }
 
     fn refuse(&mut self, at: &At<'_>, reason: String) {
-        self.refused.push(Refused { input: at.name.to_owned(), position: at.position(), reason });
+        self.refused.push(Refused { input: at.input.name.clone(), position: at.position(), reason });
     }
+}
+
+/// What makes it the same version of the same resource: the digest of its key and of its bytes' digest, shorter than the key itself.
+fn version(facts: &ResourceFacts) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for part in [facts.source.as_deref().unwrap_or("\n"), &facts.resource_type, &facts.id] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    }
+    *hasher.update(&facts.hash).finalize().as_bytes()
 }

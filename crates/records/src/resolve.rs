@@ -4,13 +4,14 @@
 //! (`Practitioner?identifier=system|value`). Where several resources answer to it, all are taken: labels
 //! then spread to the more restrictive outcome, whatever the order of arrival.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use crate::extract::base_of;
 
 /// What a resource answers to.
 pub(crate) struct Names<'a> {
-    pub(crate) inputs: &'a BTreeSet<usize>,
+    /// The inputs that it came in, ascending.
+    pub(crate) inputs: &'a [usize],
     pub(crate) resource_type: &'a str,
     pub(crate) literal_id: Option<&'a str>,
     pub(crate) full_urls: &'a [String],
@@ -66,14 +67,14 @@ impl<'a> Index<'a> {
         }
         let origin = self.all.get(from);
         self.narrowed(candidates, |names| {
-            origin.is_some_and(|origin| names.source == origin.source && (names.source.is_some() || !names.inputs.is_disjoint(origin.inputs)))
+            origin.is_some_and(|origin| names.source == origin.source && (names.source.is_some() || came_together(names, origin)))
         })
     }
 
     fn by_url(&self, url: &str, from: usize) -> Option<Vec<usize>> {
         let candidates = self.urls.get(url)?;
         let origin = self.all.get(from);
-        Some(self.narrowed(candidates, |names| origin.is_some_and(|origin| !names.inputs.is_disjoint(origin.inputs))))
+        Some(self.narrowed(candidates, |names| origin.is_some_and(|origin| came_together(names, origin))))
     }
 
     /// The candidates that are preferred, or all if none is.
@@ -94,12 +95,18 @@ impl<'a> Index<'a> {
     }
 }
 
+/// Whether two resources were in one input.
+fn came_together(one: &Names<'_>, other: &Names<'_>) -> bool {
+    let (few, many) = if one.inputs.len() < other.inputs.len() { (one, other) } else { (other, one) };
+    few.inputs.iter().any(|input| many.inputs.binary_search(input).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     struct Given {
-        inputs: BTreeSet<usize>,
+        inputs: [usize; 1],
         resource_type: &'static str,
         id: &'static str,
         urls: Vec<String>,
@@ -109,7 +116,7 @@ mod tests {
 
     fn given(input: usize, resource_type: &'static str, id: &'static str, url: &str, source: Option<&'static str>) -> Given {
         let urls = if url.is_empty() { Vec::new() } else { vec![url.to_owned()] };
-        Given { inputs: BTreeSet::from([input]), resource_type, id, urls, source, identifiers: vec![("urn:npi".to_owned(), format!("n-{id}"))] }
+        Given { inputs: [input], resource_type, id, urls, source, identifiers: vec![("urn:npi".to_owned(), format!("n-{id}"))] }
     }
 
     fn names(given: &Given) -> Names<'_> {

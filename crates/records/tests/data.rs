@@ -53,7 +53,7 @@ fn resources(bytes: &[u8]) -> Vec<Vec<u8>> {
 fn check_kept(import: &Import, expected: &BTreeSet<Vec<u8>>) {
     let mut found = BTreeSet::new();
     for draft in &import.drafts {
-        let pairs: Vec<(&ResourceFacts, &[u8])> = draft.resources.iter().map(|one| (&one.facts, one.bytes.as_slice())).collect();
+        let pairs: Vec<(&ResourceFacts, &[u8])> = draft.resources.iter().map(|one| (&one.facts, &one.bytes[..])).collect();
         let written = write_bundle(&draft.compartment, &pairs);
         assert!(written.len() <= MAX_DOCUMENT);
         let read = read_bundle(&written).expect("readable");

@@ -57,7 +57,11 @@ fn bundle(resources: &[Value]) -> Vec<u8> {
 type Shape = (Compartment, Vec<(String, Vec<u8>)>);
 
 fn shape(import: &Import) -> Vec<Shape> {
-    import.drafts.iter().map(|draft| (draft.compartment, draft.resources.iter().map(|one| (format!("{:?}", one.facts), one.bytes.clone())).collect())).collect()
+    import
+        .drafts
+        .iter()
+        .map(|draft| (draft.compartment, draft.resources.iter().map(|one| (format!("{:?}", one.facts), one.bytes.to_vec())).collect()))
+        .collect()
 }
 
 proptest! {
@@ -99,7 +103,7 @@ proptest! {
                 prop_assert_eq!(one.facts.compartment(), draft.compartment);
                 prop_assert!(!one.facts.sensitivities.is_empty());
                 prop_assert!(one.facts.sensitivities.len() == 1 || !one.facts.sensitivities.contains(&Sensitivity::General));
-                *kept.entry(one.bytes.clone()).or_default() += 1;
+                *kept.entry(one.bytes.to_vec()).or_default() += 1;
                 prop_assert_eq!(*blake3::hash(&one.bytes).as_bytes(), one.facts.hash);
             }
         }
@@ -124,7 +128,7 @@ proptest! {
         expected.dedup();
         let mut found = Vec::new();
         for draft in &import.drafts {
-            let pairs: Vec<(&ResourceFacts, &[u8])> = draft.resources.iter().map(|one| (&one.facts, one.bytes.as_slice())).collect();
+            let pairs: Vec<(&ResourceFacts, &[u8])> = draft.resources.iter().map(|one| (&one.facts, &one.bytes[..])).collect();
             let written = write_bundle(&draft.compartment, &pairs);
             prop_assert!(serde_json::from_slice::<Value>(&written).is_ok());
             found.extend(read_bundle(&written).expect("readable"));

@@ -294,7 +294,7 @@ fn documents_follow_compartment_and_encounter_and_stay_below_their_size() {
         .drafts
         .iter()
         .map(|draft| {
-            let pairs: Vec<(&ResourceFacts, &[u8])> = draft.resources.iter().map(|resource| (&resource.facts, resource.bytes.as_slice())).collect();
+            let pairs: Vec<(&ResourceFacts, &[u8])> = draft.resources.iter().map(|resource| (&resource.facts, &resource.bytes[..])).collect();
             assert!(write_bundle(&draft.compartment, &pairs).len() <= MAX_DOCUMENT);
             draft.resources.iter().map(|resource| resource.facts.id.as_str()).collect::<Vec<_>>().join(" ")
         })
@@ -354,7 +354,7 @@ fn only_data_makes_a_resource_larger_than_a_document() {
 fn a_document_states_its_high_water_mark() {
     let import = run(bundle(&[json!({"resourceType": "Condition", "id": "c", "code": concept(DEPRESSION)})]));
     let draft = &import.drafts[0];
-    let pairs: Vec<(&ResourceFacts, &[u8])> = draft.resources.iter().map(|resource| (&resource.facts, resource.bytes.as_slice())).collect();
+    let pairs: Vec<(&ResourceFacts, &[u8])> = draft.resources.iter().map(|resource| (&resource.facts, &resource.bytes[..])).collect();
     let written: Value = serde_json::from_slice(&write_bundle(&draft.compartment, &pairs)).expect("JSON");
     let codes: Vec<&str> = written["meta"]["security"].as_array().expect("labels").iter().filter_map(|label| label["code"].as_str()).collect();
     assert_eq!(codes, ["R", "MH"]);
