@@ -187,23 +187,20 @@ pub(crate) fn publish(writer: &mut Writer<'_>, stored: Vec<Stored>) -> Result<Ve
     }
     let mut published = Vec::new();
     for (lane, documents) in by_lane {
-        let mut documents = documents.into_iter().map(|one| (ByteBuf::from(to_canonical(&one.manifest)), one)).peekable();
-        while let Some((manifest, first)) = documents.next() {
-            let place = first.place.clone();
-            let mut blobs = vec![Blob { hash: first.manifest.blob, length: first.manifest.length }];
-            let mut size = first.manifest.plain_length();
-            let mut manifests = vec![manifest];
-            while let Some((manifest, next)) = documents.next_if(|(_, next)| blobs.len() < PER_PUBLISH && size + next.manifest.plain_length() <= MANIFEST_BYTES)
-            {
+        let mut documents = documents.into_iter().peekable();
+        while let Some(Stored { place, manifest: first }) = documents.next() {
+            let mut size = first.plain_length();
+            let mut manifests = vec![first];
+            while let Some(next) = documents.next_if(|next| manifests.len() < PER_PUBLISH && size + next.manifest.plain_length() <= MANIFEST_BYTES) {
                 size += next.manifest.plain_length();
-                blobs.push(Blob { hash: next.manifest.blob, length: next.manifest.length });
-                manifests.push(manifest);
+                manifests.push(next.manifest);
             }
-            let body = seal_body(&PublishBody { manifests }, &place.recipient)?;
-            let parts = Parts { uses: place.uses.clone(), epoch: Some(place.epoch), body: Some(body) };
-            let hashes: Vec<BlobHash> = blobs.iter().map(|blob| blob.hash).collect();
-            let entry = writer.entry(lane, Action::Publish { documents: blobs }, parts)?;
-            published.extend(hashes.into_iter().map(|blob| (entry, blob)));
+            let body = PublishBody { manifests: manifests.iter().map(|manifest| ByteBuf::from(to_canonical(manifest))).collect() };
+            let parts = Parts { uses: place.uses, epoch: Some(place.epoch), body: Some(seal_body(&body, &place.recipient)?) };
+            let documents = manifests.iter().map(|manifest| Blob { hash: manifest.blob, length: manifest.length }).collect();
+            let entry = writer.entry(lane, Action::Publish { documents }, parts)?;
+            published.extend(manifests.iter().map(|manifest| (entry, manifest.blob)));
+            writer.sealed(entry, manifests);
         }
     }
     writer.delivered(published.iter().copied());

@@ -115,6 +115,16 @@ impl View {
         }
     }
 
+    /// Takes what this node has itself sealed into Publishes, which it then does not open.
+    pub(crate) fn told(&mut self, manifests: Vec<(EntryHash, Manifest)>) {
+        self.manifests.extend(manifests.into_iter().map(|(publish, manifest)| ((publish, manifest.blob), manifest)));
+    }
+
+    /// Whether the manifests of a Publish are known.
+    fn knows(&self, publish: EntryHash) -> bool {
+        self.manifests.range((publish, BlobHash::new([0; 32]))..).next().is_some_and(|((known, _), _)| *known == publish)
+    }
+
     /// The circle of a party, if its identity is known.
     pub(crate) fn circle(&self, party: &PartyKey) -> Option<(LaneId, &Identity)> {
         self.lanes.iter().find_map(|(lane, purpose)| match purpose {
@@ -219,6 +229,9 @@ impl View {
             }
             Action::Publish { .. } => {
                 let Some(epoch) = entry.header.epoch else { return true };
+                if self.knows(hash) {
+                    return true;
+                }
                 let Some(identity) = self.epochs.get(&epoch) else { return false };
                 if let Some(body) = opened::<PublishBody>(body, identity) {
                     let mut unpacked = 0;

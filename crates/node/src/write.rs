@@ -6,13 +6,15 @@ use chartmesh_sealing::seal;
 use chartmesh_vault::{Batch, VaultError};
 use serde::Serialize;
 
-use crate::{api::ApiError, core::Core, time};
+use crate::{api::ApiError, core::Core, manifest::Manifest, time};
 
 /// Collects signed entries of one ledger until [`Writer::commit`].
 pub(crate) struct Writer<'a> {
     pub(crate) core: &'a mut Core,
     ledger: LedgerId,
     entries: Vec<EntryHash>,
+    /// What was sealed into Publishes among them.
+    manifests: Vec<(EntryHash, Manifest)>,
     batch: Batch,
     open: bool,
 }
@@ -41,7 +43,7 @@ impl<'a> Writer<'a> {
     /// Begins a change of one ledger.
     pub(crate) fn new(core: &'a mut Core, ledger: LedgerId) -> Result<Self, ApiError> {
         core.may_sign(&ledger)?;
-        Ok(Self { core, ledger, entries: Vec::new(), batch: Batch::new(), open: false })
+        Ok(Self { core, ledger, entries: Vec::new(), manifests: Vec::new(), batch: Batch::new(), open: false })
     }
 
     /// Signs the next entry of this node's log in a lane.
@@ -112,6 +114,11 @@ impl<'a> Writer<'a> {
         self.core.deliver(documents, &mut self.batch);
     }
 
+    /// Takes note of what was sealed into a Publish, so that it need not be opened again.
+    pub(crate) fn sealed(&mut self, publish: EntryHash, manifests: Vec<Manifest>) {
+        self.manifests.extend(manifests.into_iter().map(|manifest| (publish, manifest)));
+    }
+
     /// What else is to be stored with it.
     pub(crate) fn batch(&mut self) -> &mut Batch {
         &mut self.batch
@@ -121,7 +128,7 @@ impl<'a> Writer<'a> {
     pub(crate) fn commit(mut self) -> Result<Vec<EntryHash>, ApiError> {
         let id = self.ledger;
         let entries = std::mem::take(&mut self.entries);
-        let batch = std::mem::take(&mut self.batch);
+        let (manifests, batch) = (std::mem::take(&mut self.manifests), std::mem::take(&mut self.batch));
         self.open = false;
         let core = &mut *self.core;
         let ledger = core.replica.ledgers.get(&id).ok_or_else(|| ApiError::failed("an unknown ledger"))?;
@@ -133,6 +140,9 @@ impl<'a> Writer<'a> {
                 return Err(restored());
             }
             Err(error) => return Err(core.break_off(error)),
+        }
+        if let Some(view) = core.views.get_mut(&id) {
+            view.told(manifests);
         }
         core.refresh(id, entries.iter().copied());
         core.sessions.changed(id);
