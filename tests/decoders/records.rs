@@ -55,7 +55,7 @@ fn imported(bytes: &[u8], input: Input) {
     }
     let mut found = BTreeSet::new();
     for draft in &drafts {
-        let held: Vec<(&ResourceFacts, &[u8])> = draft.resources.iter().map(|Resource { facts, bytes }| (facts, bytes.as_slice())).collect();
+        let held: Vec<(&ResourceFacts, &[u8])> = draft.resources.iter().map(|Resource { facts, bytes }| (facts, &bytes[..])).collect();
         for (facts, own) in &held {
             assert!(contains(bytes, own), "a resource is the source's bytes");
             check(facts, own);

@@ -102,3 +102,43 @@ fn a_home_is_there_whole_or_not_at_all_when_its_making_is_killed() {
         std::fs::remove_dir_all(home.path()).expect("removing a home");
     }
 }
+
+/// Whenever a recovery is killed, there is no home and it can be done again, or the home is the patient's device.
+#[test]
+fn a_recovery_that_is_killed_can_be_done_again_or_has_happened() {
+    let world = World::new();
+    let mut chance = Chance::new(asked_for("CHARTMESH_CRASH_SEED", 1));
+    let patient = chart::patient(&world, "maria");
+    let custodian = world.home("custodian", "vaultco");
+    let keeping = custodian.serve();
+    patient.meets(&custodian);
+    patient.grants("vaultco", &["--custodian"]);
+    patient.json(&["sync"]);
+    let mut all = chart::readable(&patient);
+    std::fs::remove_dir_all(patient.path()).expect("the device is lost");
+    let (words, ticket) = (world.name("maria.words"), custodian.ticket());
+    let recover = ["recover", "--words-file", &words, "--from", &ticket, "--no-passphrase"];
+    let mut usual = Duration::from_millis(500);
+    for round in 0..asked_for("CHARTMESH_KILLS", 24) / 3 {
+        let new = world.bare(&format!("new-{round}"));
+        let begun = Instant::now();
+        let mut running = new.start(&recover);
+        if running.ends_within(chance.moment(usual.mul_f64(1.1))) {
+            usual = begun.elapsed();
+        } else {
+            running.kill();
+        }
+        running.end();
+        let again = new.run(&recover);
+        assert!(again.code == 0 || again.stderr.contains("is the home of a node already"), "{}", again.stderr);
+        new.json(&["sync"]);
+        assert_eq!(chart::readable(&new), all);
+        let after = format!("after-{round}");
+        new.json(&["import", &world.write("result.json", &chart::result(&after))]);
+        all.insert(format!("Observation/{after}"));
+        new.json(&["sync"]);
+        assert_eq!(new.json(&["ledger", "verify"])["ok"], true);
+        std::fs::remove_dir_all(new.path()).expect("this one is lost too");
+    }
+    keeping.stop();
+}

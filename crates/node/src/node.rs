@@ -97,7 +97,11 @@ pub(crate) fn advised(home: &Home, error: &VaultError) -> ApiError {
 impl Node {
     /// Opens the home of a node; nobody else may have it open.
     pub async fn open(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Self, ApiError> {
-        let vault = open_vault(home, passphrase).await?;
+        Self::with_vault(home, open_vault(home, passphrase).await?).await
+    }
+
+    /// Opens a home whose vault is open.
+    pub(crate) async fn with_vault(home: &Home, vault: Vault) -> Result<Self, ApiError> {
         let mut core = Core::load(vault).map_err(|error| if error.advice.is_none() { error.advise(LOOK) } else { error })?;
         let damaged = |error: crate::net::NetError| ApiError::failed(format_args!("{}: {error}", home.blobs().display())).advise(LOOK);
         let blobs = Blobs::open(&home.blobs()).await.map_err(damaged)?;

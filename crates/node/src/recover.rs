@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chartmesh_identity::{Card, Kind, LedgerId, RecoveryWords, Signed, SigningSecret, Ticket};
 use chartmesh_ledger::{Action, KeyBody, KeyringKey, LaneKey, Root, Seed, decode};
 use chartmesh_sealing::{Identity, open};
-use chartmesh_vault::{Unlock, WORK_FACTOR};
+use chartmesh_vault::Vault;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -22,7 +22,7 @@ use crate::{
     node::Node,
     peers::routes,
     secrets::{Keys, PatientSecrets, Secrets, seed},
-    setup::{check_name, create_vault},
+    setup::{begin_vault, check_name, finish_vault},
     view::Purpose,
     write::{Parts, Writer},
 };
@@ -45,7 +45,7 @@ pub struct Recovered {
 /// What a home is called until the ledger tells the patient's name.
 const UNNAMED: &str = "Patient";
 
-/// Makes a new device for a patient who lost the old one, from the words and any custodian or other device.
+/// Makes a new device for a patient who lost the old one, from the words and any custodian or other device. If it is cut off, there is no home, and it can be done again.
 pub async fn recover(
     home: &Home,
     words: &RecoveryWords,
@@ -59,17 +59,15 @@ pub async fn recover(
     let secrets = Secrets::generate(name.unwrap_or(UNNAMED).trim(), Kind::Patient);
     check_name(&secrets)?;
     let was_there = home.path().exists();
-    drop(create_vault(home, &secrets, passphrase)?);
-    let node = Node::open(home, passphrase).await?;
+    let node = Node::with_vault(home, begin_vault(home, &secrets)?).await?;
     let result = run(&node, words, &route, card, name, secrets, passphrase, deadline).await;
-    let result = result.map_err(|error| (error, node.with(|core| core.own_ledger().is_ok())));
     let stopped = node.stop().await;
     drop(node);
     match result {
         Ok(recovered) => stopped.map(|()| recovered),
         // From the new charter on this is the patient's only device: it stays.
-        Err((error, true)) => Err(error.advise("this home is the patient's device now; run `chartmesh sync` to finish")),
-        Err((error, false)) => {
+        Err(error) if Vault::exists(home.path()) => Err(error.advise("this home is the patient's device now; run `chartmesh sync` to finish")),
+        Err(error) => {
             undo(home, was_there);
             Err(error)
         }
@@ -96,10 +94,10 @@ fn undo(home: &Home, was_there: bool) {
         let _ = std::fs::remove_dir_all(home.path());
         return;
     }
-    for name in ["keys.age", "lock"] {
+    for name in ["commits", "lock"] {
         let _ = std::fs::remove_file(home.path().join(name));
     }
-    for name in ["vault", "blobs"] {
+    for name in ["vault.new", "vault.index", "blobs"] {
         let _ = std::fs::remove_dir_all(home.path().join(name));
     }
 }
@@ -177,7 +175,7 @@ pub(crate) async fn wait_for<T>(node: &Node, deadline: Instant, mut answer: impl
     }
 }
 
-/// Opens the keyring with the words, then makes this device the only one. How many were suspended.
+/// Opens the keyring with the words, then makes this device the only one. How many were suspended. The home is there once all of it is on disk, and nothing of it is sent before.
 fn take_over(
     core: &mut Core,
     id: LedgerId,
@@ -201,8 +199,7 @@ fn take_over(
         patient.keyring = seed();
     }
     contacts(core, &id)?;
-    let unlock = passphrase.map_or(Unlock::None, |passphrase| Unlock::Passphrase(passphrase));
-    core.vault.replace_secrets(secrets.to_vault(), unlock, WORK_FACTOR).map_err(ApiError::failed)?;
+    core.vault.set_secrets(secrets.to_vault());
     core.keys = Keys::from_secrets(&secrets);
     let contact = core.replica.me.card.contact.clone();
     core.replica.me.card = Card { profile: core.keys.profile(), contact }.sign(&core.keys.signing).map_err(ApiError::failed)?;
@@ -237,6 +234,7 @@ fn take_over(
     writer.commit()?;
     core.open_view(id);
     renew_all(core, &id)?;
+    finish_vault(&mut core.vault, passphrase)?;
     Ok(suspended)
 }
 

@@ -85,14 +85,8 @@ pub(crate) fn check_name(secrets: &Secrets) -> Result<(), ApiError> {
     card.sign(&keys.signing).map(|_| ()).map_err(|_| ApiError::usage("a name has 1 to 120 characters, all of which can be seen"))
 }
 
-/// Makes the vault of a home that has none.
-pub(crate) fn create_vault(home: &Home, secrets: &Secrets, passphrase: Option<&Zeroizing<String>>) -> Result<Vault, ApiError> {
-    let mut vault = begin_vault(home, secrets)?;
-    finish_vault(&mut vault, passphrase)?;
-    Ok(vault)
-}
-
-fn begin_vault(home: &Home, secrets: &Secrets) -> Result<Vault, ApiError> {
+/// Begins the vault of a home that has none. There is none until [`finish_vault`].
+pub(crate) fn begin_vault(home: &Home, secrets: &Secrets) -> Result<Vault, ApiError> {
     if Vault::exists(home.path()) {
         return Err(ApiError::failed(format_args!("{} is the home of a node already", home.path().display()))
             .advise("name another with --home, or use the one that is there"));
@@ -100,7 +94,7 @@ fn begin_vault(home: &Home, secrets: &Secrets) -> Result<Vault, ApiError> {
     Vault::begin(home.path(), secrets.to_vault()).map_err(|error| ApiError::failed(format_args!("{}: {error}", home.path().display())))
 }
 
-fn finish_vault(vault: &mut Vault, passphrase: Option<&Zeroizing<String>>) -> Result<(), ApiError> {
+pub(crate) fn finish_vault(vault: &mut Vault, passphrase: Option<&Zeroizing<String>>) -> Result<(), ApiError> {
     let unlock = passphrase.map_or(Unlock::None, |passphrase| Unlock::Passphrase(passphrase));
     let finished = vault.finish(unlock, WORK_FACTOR);
     finished.map_err(|error| ApiError::failed(format_args!("{}: {error}", vault.home().display())))

@@ -172,14 +172,9 @@ impl Vault {
         &self.secrets
     }
 
-    /// Writes the key file anew, with other secrets, another protection, or both. The old content is gone from the file, but not from backups of it.
-    ///
-    /// # Errors
-    /// Those of the disk; the key file is then the old or the new one.
-    pub fn replace_secrets(&mut self, secrets: Secrets, unlock: Unlock<'_>, work_factor: u8) -> Result<(), VaultError> {
-        keyfile::write(&Paths::of(&self.home).keys, &self.vault_key, &secrets, unlock, work_factor)?;
+    /// Other secrets, for [`Self::finish`] to write.
+    pub fn set_secrets(&mut self, secrets: Secrets) {
         self.secrets = secrets;
-        Ok(())
     }
 
     /// A key for a name, or for anything else that must not be readable on disk: BLAKE3 keyed by the vault's key, one for each table.

@@ -38,12 +38,12 @@ fn without_a_passphrase_the_file_says_so_and_a_passphrase_is_refused() {
 }
 
 #[test]
-fn a_new_passphrase_and_new_secrets_replace_the_old_ones() {
+fn what_comes_to_light_while_a_vault_is_filled_is_written_with_it() {
     let home = Home::new();
-    let mut vault = home.create();
+    let mut vault = Vault::begin(&home.path(), secrets(b"first keys")).unwrap();
     vault.put(Table::Settings, b"k", b"kept").unwrap();
-    vault.replace_secrets(secrets(b"other keys"), Unlock::Passphrase("new"), WORK).unwrap();
-    assert_eq!(vault.secrets().expose(), b"other keys");
+    vault.set_secrets(secrets(b"other keys"));
+    vault.finish(Unlock::Passphrase("new"), WORK).unwrap();
     drop(vault);
     assert!(matches!(home.open(), Err(VaultError::PassphraseNeeded)));
     let vault = Vault::open(&home.path(), Unlock::Passphrase("new")).unwrap();
