@@ -42,6 +42,11 @@ pub fn from_canonical<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError>
     tree.deserialized().map_err(|error| CborError::Shape(reason(&error.to_string())))
 }
 
+/// Decodes again what [`from_canonical`] has taken before, without comparing encodings: several times faster.
+pub fn from_known<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
+    ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH).map_err(|_| CborError::Malformed)
+}
+
 fn tree(bytes: &[u8]) -> Result<Value, CborError> {
     let mut rest = bytes;
     let tree: Value = ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_DEPTH).map_err(|_| CborError::Malformed)?;
@@ -286,6 +291,7 @@ mod tests {
         #[test]
         fn values_come_back(map in proptest::collection::btree_map(".{0,12}", any::<(i64, Vec<u8>)>(), 0..8)) {
             let bytes = to_canonical(&map);
+            prop_assert_eq!(&from_known::<BTreeMap<String, (i64, Vec<u8>)>>(&bytes).unwrap(), &map);
             prop_assert_eq!(from_canonical::<BTreeMap<String, (i64, Vec<u8>)>>(&bytes).unwrap(), map);
         }
     }

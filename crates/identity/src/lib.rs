@@ -18,7 +18,7 @@ mod vectors;
 mod words;
 
 pub use card::{Card, CardError, Contact, Kind, Profile};
-pub use cbor::{CborError, MAX_DEPTH, from_canonical, to_canonical};
+pub use cbor::{CborError, MAX_DEPTH, from_canonical, from_known, to_canonical};
 pub use certificate::{Certificate, NodeRole};
 pub use hidden::is_hidden;
 pub use ids::{

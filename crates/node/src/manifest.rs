@@ -1,6 +1,6 @@
 //! What a Publish says of each of its documents, sealed in its body: enough to list, to decide and to check a document without opening it.
 
-use chartmesh_identity::{AuthorKey, BlobHash, from_canonical, to_canonical};
+use chartmesh_identity::{AuthorKey, BlobHash, from_canonical, from_known, to_canonical};
 use chartmesh_records::{Compartment, ResourceFacts};
 use chartmesh_sealing::{pack, packed_length, unpack};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -67,8 +67,8 @@ impl Listed {
 
     /// The facts of all resources.
     pub(crate) fn facts(&self) -> Vec<ResourceFacts> {
-        // It was read before it became one.
-        Self::read(&self.packed).unwrap_or_default()
+        // It was packed or read before it became one.
+        unpack(&self.packed, MAX_LISTED).and_then(|plain| from_known(&plain).ok()).unwrap_or_default()
     }
 
     /// How many resources it lists.
@@ -79,10 +79,6 @@ impl Listed {
     /// Its bytes, the same for the same facts by the same author.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.packed
-    }
-
-    fn read(packed: &[u8]) -> Option<Vec<ResourceFacts>> {
-        from_canonical(&unpack(packed, MAX_LISTED)?).ok()
     }
 }
 
@@ -95,7 +91,8 @@ impl Serialize for Listed {
 impl<'de> Deserialize<'de> for Listed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let packed = ByteBuf::deserialize(deserializer)?.into_vec();
-        let count = Self::read(&packed).ok_or_else(|| D::Error::custom("no packed list of facts"))?.len();
+        let read = unpack(&packed, MAX_LISTED).and_then(|plain| from_canonical::<Vec<ResourceFacts>>(&plain).ok());
+        let count = read.ok_or_else(|| D::Error::custom("no packed list of facts"))?.len();
         Ok(Self { count, packed: packed.into() })
     }
 }
