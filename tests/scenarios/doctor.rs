@@ -82,6 +82,64 @@ fn content(home: &Home) -> BTreeMap<PathBuf, Vec<u8>> {
     files(home.path()).into_iter().map(|file| (file.clone(), fs::read(&file).expect("a file"))).collect()
 }
 
+/// Base64 that no compressor makes shorter.
+fn noise(bytes: usize) -> String {
+    let mut numbers = Numbers(5);
+    (0..bytes.div_ceil(3) * 4).map(|_| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[numbers.next(64)])).collect()
+}
+
+/// Copies of a home are damaged in one place each, and looked at.
+struct Trial<'a> {
+    world: &'a World,
+    home: &'a Home,
+    /// What it shows while it is whole.
+    whole: (Value, Value, Value, std::collections::BTreeSet<Vec<u8>>),
+    numbers: Numbers,
+    done: usize,
+    found: usize,
+}
+
+impl<'a> Trial<'a> {
+    fn of(world: &'a World, home: &'a Home) -> Self {
+        Self { world, home, whole: shown(world, home, "before"), numbers: Numbers(3), done: 0, found: 0 }
+    }
+
+    /// Damages a copy. It is found, or has no effect.
+    fn inject(&mut self, what: &str, how: &dyn Fn(&Home)) {
+        let copy = self.world.copy(self.home, "copy");
+        how(&copy);
+        let sound = is_sound(&copy);
+        if sound {
+            assert!(shown(self.world, &copy, "after") == self.whole, "{what} was not found");
+        } else {
+            // Whatever else is asked says so or answers rightly, and never panics.
+            let ran = copy.run(&["ledger", "verify"]);
+            assert!(ran.code <= 1, "{what}: {}", ran.stderr);
+        }
+        fs::remove_dir_all(copy.path()).expect("removing it");
+        self.done += 1;
+        self.found += usize::from(!sound);
+    }
+
+    fn flip_and_cut(&mut self, name: &Path) {
+        let length = fs::metadata(self.home.path().join(name)).expect("a file").len() as usize;
+        for _ in 0..injections() {
+            let (at, bit) = (self.numbers.next(length), self.numbers.next(8));
+            self.inject(&format!("{}: bit {bit} of byte {at} flipped", name.display()), &|home| {
+                edit(&home.path().join(name), |content| content[at] ^= 1 << bit);
+            });
+        }
+        let left = self.numbers.next(length);
+        self.inject(&format!("{}: cut off at {left}", name.display()), &|home| edit(&home.path().join(name), |content| content.truncate(left)));
+    }
+
+    fn end(self) {
+        let Self { done, found, .. } = self;
+        let _ = writeln!(std::io::stderr(), "{done} injections, {found} found, {} without any effect", done - found);
+        assert!(found * 3 > done, "much of a home is in use");
+    }
+}
+
 #[test]
 fn damage_is_found_wherever_it_is() {
     let world = World::new();
@@ -98,45 +156,37 @@ fn damage_is_found_wherever_it_is() {
     let (_, answer) = doctor(&patient, &[]);
     assert!(answer["opened"].as_u64().is_some_and(|opened| opened > 5 && answer["documents"] == opened), "{answer}");
     assert!(untouched == content(&patient), "looking changes nothing");
-    let before = shown(&world, &patient, "before");
-    let mut numbers = Numbers(3);
-    let (mut done, mut found) = (0, 0);
-    let mut inject = |what: String, how: &dyn Fn(&Home)| {
-        let copy = world.copy(&patient, "copy");
-        how(&copy);
-        let sound = is_sound(&copy);
-        if sound {
-            assert!(shown(&world, &copy, "after") == before, "{what} was not found");
-        } else {
-            // Whatever else is asked says so or answers rightly, and never panics.
-            let ran = copy.run(&["ledger", "verify"]);
-            assert!(ran.code <= 1, "{what}: {}", ran.stderr);
-        }
-        fs::remove_dir_all(copy.path()).expect("removing it");
-        done += 1;
-        found += usize::from(!sound);
-    };
+    let mut trial = Trial::of(&world, &patient);
     let all = sample(full(&patient));
-    for name in &all {
-        let length = fs::metadata(patient.path().join(name)).expect("a file").len() as usize;
-        for _ in 0..injections() {
-            let (at, bit) = (numbers.next(length), numbers.next(8));
-            inject(format!("{}: bit {bit} of byte {at} flipped", name.display()), &|home| edit(&home.path().join(name), |content| content[at] ^= 1 << bit));
-        }
-        let left = numbers.next(length);
-        inject(format!("{}: cut off at {left}", name.display()), &|home| edit(&home.path().join(name), |content| content.truncate(left)));
-    }
+    all.iter().for_each(|name| trial.flip_and_cut(name));
     let documents: Vec<&PathBuf> = all.iter().filter(|name| name.starts_with("blobs/data")).collect();
     for pair in documents.windows(2) {
-        inject(format!("{} and its neighbour exchanged", pair[0].display()), &|home| {
+        trial.inject(&format!("{} and its neighbour exchanged", pair[0].display()), &|home| {
             let (one, other) = (home.path().join(pair[0]), home.path().join(pair[1]));
             let (first, second) = (fs::read(&one).expect("a file"), fs::read(&other).expect("a file"));
             fs::write(one, second).and_then(|()| fs::write(other, first)).expect("writing them");
         });
     }
-    inject("a document removed".into(), &|home| fs::remove_file(home.path().join(documents[0])).expect("removing it"));
-    let _ = writeln!(std::io::stderr(), "{done} injections, {found} found, {} without any effect", done - found);
-    assert!(found * 3 > done, "much of a home is in use");
+    trial.inject("a document removed", &|home| fs::remove_file(home.path().join(documents[0])).expect("removing it"));
+    trial.end();
+}
+
+/// The key file of such a home says less, and a document above a mebibyte has a file for its hash tree beside it.
+#[test]
+fn damage_is_found_in_a_home_with_a_passphrase_and_an_attachment() {
+    let world = World::new();
+    let patient = world.protected_home("patient", "maria");
+    let scan = chart::resource("Binary/scan", &format!(r#""contentType":"application/pdf","data":"{}""#, noise(3 << 19)));
+    patient.json(&["import", &world.write("scan.json", scan.as_bytes())]);
+    assert!(is_sound(&patient), "a whole home is found whole");
+    let mut trial = Trial::of(&world, &patient);
+    let tried: Vec<PathBuf> = full(&patient).into_iter().filter(|file| file.starts_with("blobs/data") || *file == Path::new("keys.age")).collect();
+    assert_eq!(tried.len(), 3, "keys, document and tree: {tried:?}");
+    tried.iter().for_each(|name| trial.flip_and_cut(name));
+    for name in &tried {
+        trial.inject(&format!("{} removed", name.display()), &|home| fs::remove_file(home.path().join(name)).expect("removing it"));
+    }
+    trial.end();
 }
 
 /// A patient whose custodian has everything and runs, and the chart's resources.

@@ -35,6 +35,8 @@ pub(crate) struct Home {
     temporary: PathBuf,
     /// The host that its programs run on, if it is not this one: the name of a network namespace.
     host: Option<String>,
+    /// The file that its passphrase is in.
+    passphrase: Option<String>,
 }
 
 /// What a command came to.
@@ -95,7 +97,7 @@ impl World {
 
     /// A home that has not been set up.
     pub(crate) fn bare(&self, name: &str) -> Home {
-        Home { path: self.path(name), temporary: self.temporary(), host: None }
+        Home { path: self.path(name), temporary: self.temporary(), host: None, passphrase: None }
     }
 
     /// A home, set up without a passphrase; a patient's words are in `NAME.words`.
@@ -103,9 +105,15 @@ impl World {
         self.set_up(self.bare(name), kind, name)
     }
 
-    /// The same, in a directory called `NAME` below another one.
+    /// The same, with a passphrase.
+    pub(crate) fn protected_home(&self, kind: &str, name: &str) -> Home {
+        let passphrase = Some(self.write(&format!("{name}.passphrase"), b"three blind mice"));
+        self.set_up(Home { passphrase, ..self.bare(name) }, kind, name)
+    }
+
+    /// The same as [`World::home`], in a directory called `NAME` below another one.
     pub(crate) fn home_in(&self, dir: &Path, kind: &str, name: &str) -> Home {
-        self.set_up(Home { path: dir.join(name), temporary: self.temporary(), host: None }, kind, name)
+        self.set_up(Home { path: dir.join(name), ..self.bare(name) }, kind, name)
     }
 
     /// The same, on another host.
@@ -115,7 +123,10 @@ impl World {
 
     fn set_up(&self, home: Home, kind: &str, name: &str) -> Home {
         let words = self.name(&format!("{name}.words"));
-        let mut args = vec!["init", kind, "--name", name, "--no-passphrase"];
+        let mut args = vec!["init", kind, "--name", name];
+        if home.passphrase.is_none() {
+            args.push("--no-passphrase");
+        }
         if kind == "patient" {
             args.extend(["--recovery-file", &words]);
         }
@@ -125,7 +136,7 @@ impl World {
 
     /// A copy of a home as it is on disk.
     pub(crate) fn copy(&self, home: &Home, name: &str) -> Home {
-        let copy = self.bare(name);
+        let copy = Home { passphrase: home.passphrase.clone(), ..self.bare(name) };
         let status = Command::new("cp").arg("-a").arg(home.path()).arg(copy.path()).status().expect("cp");
         assert!(status.success());
         copy
@@ -197,7 +208,11 @@ impl Home {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_chartmesh-under-test");
         let mut command = self.host.as_deref().map_or_else(|| Command::new(program), |host| network::on(host, program));
-        command.env_clear().env("HOME", &self.path).env("TMPDIR", &self.temporary).arg("--home").arg(&self.path).args(args);
+        command.env_clear().env("HOME", &self.path).env("TMPDIR", &self.temporary).arg("--home").arg(&self.path);
+        if let Some(file) = &self.passphrase {
+            command.args(["--passphrase-file", file]);
+        }
+        command.args(args);
         command
     }
 
