@@ -3,11 +3,12 @@
 //! Sharing, fetching, keeping and withdrawing take a part for what it is, a document. Only where something is listed, shown or compared with its labels are parts put together:
 //! here. [`Whole`] is what then counts as one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use chartmesh_identity::{BlobHash, EntryHash, LedgerId, Signed};
 use chartmesh_records::{MAX_IMPORT, MAX_PART, ResourceFacts, is_resource};
 use chartmesh_sealing::Origin;
+use n0_future::task::AbortOnDropHandle;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -19,6 +20,9 @@ use crate::{
     reading::State,
     view::{Document, View},
 };
+
+/// Parts that are opened side by side.
+const AHEAD: usize = 3;
 
 /// Which of how many parts of a resource a document holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -119,13 +123,22 @@ pub(crate) struct Joined {
 }
 
 impl Node {
-    /// Opens the parts of a resource one after the other and checks the whole. Beside the resource, one part is in memory.
+    /// Opens the parts of a resource in order and checks the whole. Beside the resource, the part that is joined and the next two are in memory.
     pub(crate) async fn join(&self, id: &LedgerId, parts: &[(EntryHash, BlobHash)], facts: &ResourceFacts) -> Result<Joined, ApiError> {
         let wrong = |what: &str| ApiError::failed(format_args!("{}/{} is quarantined: {what}", facts.resource_type, facts.id));
         let length = usize::try_from(facts.length).ok().filter(|length| *length <= MAX_IMPORT).ok_or_else(|| wrong("it is too large"))?;
         let mut joined = Joined { bytes: Zeroizing::new(Vec::with_capacity(length)), origins: Vec::with_capacity(parts.len()), compartment: String::new() };
-        for (publish, blob) in parts {
-            let opened = self.open_document(id, publish, blob).await?;
+        let mut waiting = parts.iter().copied();
+        let mut opening = VecDeque::new();
+        loop {
+            while opening.len() < AHEAD
+                && let Some((publish, blob)) = waiting.next()
+            {
+                let (node, id) = (self.clone(), *id);
+                opening.push_back(AbortOnDropHandle::new(tokio::spawn(async move { node.open_document(&id, &publish, &blob).await })));
+            }
+            let Some(opened) = opening.pop_front() else { break };
+            let opened = opened.await.map_err(|_| wrong("opening it was cut short"))??;
             // The buffer never moves and leaves no copy behind.
             if opened.content.len() > length - joined.bytes.len() {
                 return Err(wrong("its parts are longer than it is"));

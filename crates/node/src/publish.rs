@@ -27,7 +27,7 @@ const LEVEL: i32 = 3;
 const PER_PUBLISH: usize = 256;
 /// Bytes of manifests in one entry at most, before their lists are packed, unless a single one is longer.
 pub(crate) const MANIFEST_BYTES: usize = 4 << 20;
-/// Documents of a round, and bytes of them, roughly.
+/// Documents of a round, and bytes of them, roughly; but at least a document for each core.
 const DOCUMENTS_PER_ROUND: usize = 64;
 const PER_ROUND: usize = 8 << 20;
 
@@ -117,7 +117,7 @@ struct Sealed {
 
 /// Seals on all cores, in the order given.
 fn seal_all(publisher: &Publisher, outgoing: Vec<Outgoing>) -> Result<Vec<Sealed>, ApiError> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(outgoing.len().max(1));
+    let workers = workers().min(outgoing.len().max(1));
     let mut shares: Vec<Vec<(usize, Outgoing)>> = (0..workers).map(|_| Vec::new()).collect();
     for (index, one) in outgoing.into_iter().enumerate() {
         shares[index % workers].push((index, one));
@@ -136,10 +136,16 @@ fn seal_all(publisher: &Publisher, outgoing: Vec<Outgoing>) -> Result<Vec<Sealed
     Ok(sealed.into_values().collect())
 }
 
+/// How many seal side by side.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A round keeps every core at work, be it with parts that fill it alone.
 fn next_round(outgoing: &mut Peekable<impl Iterator<Item = Outgoing>>) -> Vec<Outgoing> {
     let mut round: Vec<Outgoing> = Vec::new();
     let mut size = 0;
-    while let Some(one) = outgoing.next_if(|_| round.is_empty() || (round.len() < DOCUMENTS_PER_ROUND && size < PER_ROUND)) {
+    while let Some(one) = outgoing.next_if(|_| round.len() < workers() || (round.len() < DOCUMENTS_PER_ROUND && size < PER_ROUND)) {
         size += one.content.len();
         round.push(one);
     }

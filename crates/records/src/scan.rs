@@ -120,7 +120,8 @@ impl<'a> Scanner<'a> {
                 }
                 Some(_) if depth == 0 => self.scalar()?,
                 Some(_) => {
-                    self.skip_to(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']'));
+                    let rest = self.rest();
+                    self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']')).unwrap_or(rest.len());
                     continue;
                 }
             }
@@ -149,14 +150,16 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                     return Ok(start..self.at);
                 }
-                Some(_) => self.skip_to(|byte| matches!(byte, b'"' | b'\\')),
+                Some(_) => {
+                    let rest = self.rest();
+                    self.at += memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+                }
             }
         }
     }
 
-    fn skip_to(&mut self, wanted: impl Fn(u8) -> bool) {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        self.at += rest.iter().position(|&byte| wanted(byte)).unwrap_or(rest.len());
+    fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
     }
 }
 
