@@ -388,3 +388,44 @@ fn envelope(writer: &mut Writer<'_>, id: &LedgerId, wanted: &Wanted, grant: Gran
     writer.entry(circle, Action::Envelope { grant, epochs, documents: Vec::new(), catalogs }, Parts::body(body))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_identity::{AccessId, Kind};
+    use chartmesh_ledger::Fence;
+
+    use super::*;
+    use crate::{
+        api::{Request, Response},
+        home::Home,
+        setup,
+    };
+
+    #[tokio::test]
+    async fn a_catalog_that_nobody_can_name_keeps_no_duty_waiting() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let home = Home::new(directory.path().join("home"));
+        setup::init(&home, Kind::Patient, "Maria", None).expect("a home");
+        let node = Node::open(&home, None).await.expect("a node");
+        let lane = LaneId::new([9; 32]);
+        // As by a device that was stolen: an epoch whose key it tells nobody, which does not cover a Bar.
+        node.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            let mut writer = Writer::new(core, id).expect("a writer");
+            let recipient = Identity::generate().recipient().clone();
+            let epoch = Action::Epoch { recipient, supersedes: Vec::new(), covers: Vec::new(), past: Fence::default() };
+            writer.entry(lane, epoch, Parts::default()).expect("an epoch");
+            writer.entry(lane, Action::Bar { id: AccessId::new([8; 16]), fence: Fence::default() }, Parts::default()).expect("a bar");
+            writer.commit().expect("stored");
+        });
+        let id = node.with(|core| core.own_ledger().expect("a patient"));
+        let owed = node.with(|core| duties(core.ledger(&id).expect("a ledger"), &core.wanted(&id).expect("what is wanted"), time::now()));
+        assert!(owed.iter().any(|duty| matches!(duty, Duty::Epoch { catalog } if *catalog == lane)), "it is owed: {owed:?}");
+        node.tend().await.expect("nothing fails for it");
+        let record = directory.path().join("record.json");
+        std::fs::write(&record, r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"HbA1c"}}"#).expect("a file");
+        let Response::Imported(info) = node.ask(Request::Import { paths: vec![record.into()], patient: None }).await.expect("an import") else { panic!() };
+        assert_eq!(info.documents, 1);
+        node.stop().await.expect("the end");
+    }
+}
