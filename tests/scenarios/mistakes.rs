@@ -166,3 +166,13 @@ fn a_name_that_cannot_be_seen_is_no_name() {
         assert!(said.contains("can be seen"), "{said}");
     }
 }
+
+#[test]
+fn a_port_that_is_taken_is_told_with_what_to_do() {
+    let world = World::new();
+    let clinic = world.home("practitioner", "clinic");
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let said = clinic.fails(1, &["serve", "--listen", &address]);
+    assert!(said.contains("already in use") && said.contains("--listen names another"), "{said}");
+}

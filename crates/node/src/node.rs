@@ -84,6 +84,9 @@ pub(crate) fn advised(home: &Home, error: &VaultError) -> ApiError {
                 .advise("`chartmesh init` makes one; --home or CHARTMESH_HOME names another");
         }
         VaultError::InUse(_) => return ApiError::failed(error).advise("wait until the other command has ended, or stop it"),
+        VaultError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Some("run it as the user whose home it is, or make that user its owner again; --home or CHARTMESH_HOME names another")
+        }
         VaultError::WrongPassphrase => Some("type it again, or look into the file that --passphrase-file names: its first line counts"),
         VaultError::PassphraseNeeded => Some("--passphrase-file FILE; at a terminal it is asked for"),
         VaultError::KeyFile(_) => Some("put back a copy of keys.age, which never changes; without one, a patient's `chartmesh recover` makes a new device"),

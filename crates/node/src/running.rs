@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     api::ApiError,
     calling, control,
-    net::{Link, LinkReceiver, LinkSender, Net, NetConfig, Route},
+    net::{Link, LinkReceiver, LinkSender, Net, NetConfig, NetError, Route},
     node::{Door, Node, Ready},
     peers::routes,
     session::Out,
@@ -48,7 +48,10 @@ impl Node {
         let seed = self.with(|core| zeroize::Zeroizing::new(*core.keys.endpoint.expose()));
         let (links, incoming) = mpsc::channel(WAITING_LINKS);
         let door = Arc::new(Door(Arc::downgrade(&self.0)));
-        let net = Net::start(&net_config, &seed, self.0.blobs.clone(), door, links).await.map_err(ApiError::failed)?;
+        let net = Net::start(&net_config, &seed, self.0.blobs.clone(), door, links).await.map_err(|error| match error {
+            NetError::Bind(_) => ApiError::failed(error).advise("--listen names another address and port; another program may use this one"),
+            error => ApiError::failed(error),
+        })?;
         let net = Arc::new(net);
         let addresses: Vec<String> = net.addresses().iter().map(ToString::to_string).collect();
         self.with(|core| core.set_contact(addresses.clone(), relay))?;

@@ -10,6 +10,7 @@ use crate::{
     charter::{found, keyring_body},
     core::Core,
     home::Home,
+    node::advised,
     secrets::Secrets,
     write::{Parts, Writer},
 };
@@ -91,7 +92,7 @@ pub(crate) fn begin_vault(home: &Home, secrets: &Secrets) -> Result<Vault, ApiEr
         return Err(ApiError::failed(format_args!("{} is the home of a node already", home.path().display()))
             .advise("name another with --home, or use the one that is there"));
     }
-    Vault::begin(home.path(), secrets.to_vault()).map_err(|error| ApiError::failed(format_args!("{}: {error}", home.path().display())))
+    Vault::begin(home.path(), secrets.to_vault()).map_err(|error| advised(home, &error))
 }
 
 pub(crate) fn finish_vault(vault: &mut Vault, passphrase: Option<&Zeroizing<String>>) -> Result<(), ApiError> {

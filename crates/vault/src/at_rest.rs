@@ -29,10 +29,7 @@ impl AtRest {
     /// As [`Vault::open`], for lock and key file.
     pub fn open(home: &Path, unlock: Unlock<'_>) -> Result<Self, VaultError> {
         let paths = Paths::of(home);
-        if !paths.keys.exists() {
-            let half = paths.store.exists();
-            return Err(if half { VaultError::Incomplete { home: home.to_path_buf(), missing: "keys.age" } } else { VaultError::Absent(home.to_path_buf()) });
-        }
+        paths.look_for(home)?;
         let lock = home::Lock::take(home)?;
         let keys = keyfile::read(&paths.keys, unlock)?;
         if paths.new_store.exists() {

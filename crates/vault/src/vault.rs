@@ -134,10 +134,7 @@ impl Vault {
     /// not what it was ([`crate::AtRest`] finds out more); and those of the disk.
     pub fn open(home: &Path, unlock: Unlock<'_>) -> Result<Self, VaultError> {
         let paths = Paths::of(home);
-        if !paths.keys.exists() {
-            let half = paths.store.exists();
-            return Err(if half { VaultError::Incomplete { home: home.to_path_buf(), missing: "keys.age" } } else { VaultError::Absent(home.to_path_buf()) });
-        }
+        paths.look_for(home)?;
         let lock = home::Lock::take(home)?;
         let keys = keyfile::read(&paths.keys, unlock)?;
         paths.finish(home)?;
@@ -346,6 +343,16 @@ impl Paths {
             new_store: home.join("vault.new"),
             copy: home.join("vault.index"),
             note: home.join("commits"),
+        }
+    }
+
+    /// Whether there is a vault, as far as one may look.
+    pub(crate) fn look_for(&self, home: &Path) -> Result<(), VaultError> {
+        match self.keys.try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) if self.store.exists() => Err(VaultError::Incomplete { home: home.to_path_buf(), missing: "keys.age" }),
+            Ok(false) => Err(VaultError::Absent(home.to_path_buf())),
+            Err(source) => Err(VaultError::Io { doing: "looking for", path: self.keys.clone(), source }),
         }
     }
 
