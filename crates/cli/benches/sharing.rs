@@ -1,9 +1,9 @@
-//! Sharing once, against what a person would use for it today: `age` (`rage`, if it is installed) and `rsync`. Two shares: 10,000 documents of 4 KiB, and one attachment.
+//! Sharing once, against what a person would use for it today: `rage`, or `age` where that is not installed, and `rsync`, and `sendme` where that is. Two shares: 10,000 documents of 4 KiB, and one attachment.
 //! Both sides begin with plain files and contacts made, each with the receiver's daemon running, and end with the receiver holding the same content in the clear, byte for byte.
 //!
 //! - *chartmesh*: `import`, `consent grant`, `sync` on the sender's side; `records export` on the receiver's. Everything is checked, labelled, signed, granted, and synced to disk.
-//! - *each by itself*: one `age` process for each file, as a shell loop does it; `rsync` to a daemon; one `age -d` for each file.
-//! - *in one stream*: `tar | age`, `rsync`, `age -d | tar`. Nothing can then be shown, fetched, shared or taken back by itself.
+//! - *each by itself*: one `rage` process for each file, as a shell loop does it; `rsync` to a daemon or `sendme`; one `rage -d` for each file.
+//! - *in one stream*: `tar | rage`, `rsync` or `sendme`, `rage -d | tar`. Nothing can then be shown, fetched, shared or taken back by itself.
 //!
 //! `cargo bench -p chartmesh --bench sharing`; `CHARTMESH_DOCUMENTS=N` and `CHARTMESH_ATTACHMENT_MB=N` set other sizes, `CHARTMESH_PROGRAM=FILE` takes
 //! another build of the program. A resource is held in memory and bounded by 1 GiB
@@ -129,7 +129,11 @@ fn with_chartmesh(world: &Path, from: &Path) -> [Duration; 3] {
     [imported, shared - imported, all - shared]
 }
 
-/// age, or rage.
+fn found(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// rage, or age.
 struct Age {
     program: String,
     key: PathBuf,
@@ -138,7 +142,6 @@ struct Age {
 
 impl Age {
     fn find(world: &Path) -> Option<Self> {
-        let found = |name: &str| Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
         let program = ["rage", "age"].into_iter().find(|name| found(name)).filter(|_| found("rsync") && found("tar"))?;
         let key = world.join("key.txt");
         let made = Command::new(format!("{program}-keygen")).args(["-o", path(&key)]).stderr(Stdio::null()).status();
@@ -157,21 +160,45 @@ impl Age {
     }
 }
 
-/// An rsync daemon that takes files into a directory, and how it is called.
-fn rsync_daemon(world: &Path, into: &Path) -> (Daemon, String) {
-    std::fs::create_dir_all(into).expect("a directory");
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-    let config = world.join("rsyncd.conf");
-    std::fs::write(&config, format!("use chroot = no\naddress = 127.0.0.1\n[in]\npath = {}\nread only = no\nuid = root\ngid = root\n", path(into)))
-        .expect("a file");
-    let child = Command::new("rsync").args(["--daemon", "--no-detach", "--config", path(&config), "--port", &port.to_string()]).spawn().expect("rsync");
-    let daemon = Daemon(child);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "rsync does not start");
-        std::thread::sleep(Duration::from_millis(5));
+/// How sealed files get from one directory to another.
+enum Mover {
+    /// To a daemon on loopback, which runs already.
+    Rsync { _daemon: Daemon, address: String },
+    /// Offered and fetched over loopback, without any relay.
+    Sendme,
+}
+
+impl Mover {
+    fn rsync(world: &Path, into: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let config = world.join("rsyncd.conf");
+        std::fs::write(&config, format!("use chroot = no\naddress = 127.0.0.1\n[in]\npath = {}\nread only = no\nuid = root\ngid = root\n", path(into)))
+            .expect("a file");
+        let child = Command::new("rsync").args(["--daemon", "--no-detach", "--config", path(&config), "--port", &port.to_string()]).spawn().expect("rsync");
+        let daemon = Daemon(child);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "rsync does not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self::Rsync { _daemon: daemon, address: format!("rsync://127.0.0.1:{port}/in/") }
     }
-    (daemon, format!("rsync://127.0.0.1:{port}/in/"))
+
+    /// Takes a file or directory there, under its own name.
+    fn carry(&self, from: &Path, into: &Path) {
+        let Self::Rsync { address, .. } = self else {
+            let mut command = Command::new("sendme");
+            command.arg("send").arg(from).args(["--relay", "disabled", "--no-progress"]).current_dir(from.parent().expect("a directory"));
+            let mut sender = Daemon(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("sendme"));
+            let lines = BufReader::new(sender.0.stdout.take().expect("stdout is piped")).lines().map_while(Result::ok);
+            let ticket = lines.map(|line| line.trim().to_owned()).find_map(|line| line.strip_prefix("sendme receive ").map(str::to_owned));
+            let mut receive = Command::new("sendme");
+            receive.args(["receive", &ticket.expect("a ticket"), "--relay", "disabled", "--no-progress"]).current_dir(into);
+            assert!(receive.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::null()).status().expect("sendme").success(), "sendme receive");
+            return;
+        };
+        run(Command::new("rsync").args(["-a", path(from), address]));
+    }
 }
 
 fn each(from: &Path, to: &Path, work: impl Fn(&Path, &Path)) {
@@ -182,25 +209,23 @@ fn each(from: &Path, to: &Path, work: impl Fn(&Path, &Path)) {
 }
 
 /// One process for each file.
-fn one_by_one(age: &Age, world: &Path, from: &Path) -> [Duration; 3] {
-    let (sealed, arrived, out) = (world.join("sealed"), world.join("arrived"), world.join("out"));
-    let (_daemon, address) = rsync_daemon(world, &arrived);
+fn one_by_one(age: &Age, mover: &Mover, world: &Path, from: &Path, into: &Path) -> [Duration; 3] {
+    let (sealed, out) = (world.join("sealed"), world.join("out"));
     let start = Instant::now();
     each(from, &sealed, |from, to| age.seal(from, to));
     let prepared = start.elapsed();
-    run(Command::new("rsync").args(["-a", &format!("{}/", path(&sealed)), &address]));
+    mover.carry(&sealed, into);
     let moved = start.elapsed();
-    each(&arrived, &out, |from, to| age.open(from, to));
+    each(&into.join("sealed"), &out, |from, to| age.open(from, to));
     let all = start.elapsed();
     run(Command::new("diff").args(["-rq", path(from), path(&out)]));
     [prepared, moved - prepared, all - moved]
 }
 
 /// Everything in one file.
-fn in_one(age: &Age, world: &Path, from: &Path) -> [Duration; 3] {
-    let (sealed, arrived, out) = (world.join("sealed.age"), world.join("arrived"), world.join("out"));
+fn in_one(age: &Age, mover: &Mover, world: &Path, from: &Path, into: &Path) -> [Duration; 3] {
+    let (sealed, out) = (world.join("sealed.age"), world.join("out"));
     std::fs::create_dir(&out).expect("a directory");
-    let (_daemon, address) = rsync_daemon(world, &arrived);
     let piped = |from: &mut Command, to: &mut Command| {
         let mut first = from.stdout(Stdio::piped()).spawn().expect("it starts");
         let second = to.stdin(first.stdout.take().expect("stdout is piped")).status().expect("it runs");
@@ -209,14 +234,17 @@ fn in_one(age: &Age, world: &Path, from: &Path) -> [Duration; 3] {
     let start = Instant::now();
     piped(Command::new("tar").args(["-C", path(from), "-c", "."]), Command::new(&age.program).args(["-r", &age.recipient, "-o", path(&sealed)]));
     let prepared = start.elapsed();
-    run(Command::new("rsync").args(["-a", path(&sealed), &address]));
+    mover.carry(&sealed, into);
     let moved = start.elapsed();
-    let arrived = arrived.join("sealed.age");
+    let arrived = into.join("sealed.age");
     piped(Command::new(&age.program).args(["-d", "-i", path(&age.key), path(&arrived)]), Command::new("tar").args(["-C", path(&out), "-x"]));
     let all = start.elapsed();
     run(Command::new("diff").args(["-rq", path(from), path(&out)]));
     [prepared, moved - prepared, all - moved]
 }
+
+/// A way to share with other tools.
+type Way = fn(&Age, &Mover, &Path, &Path, &Path) -> [Duration; 3];
 
 fn compare(what: &str, make: impl Fn(&Path)) {
     let sum = |parts: &[Duration; 3]| parts.iter().sum::<Duration>().as_secs_f64();
@@ -231,12 +259,24 @@ fn compare(what: &str, make: impl Fn(&Path)) {
     let ours = in_world(&|world, from| with_chartmesh(world, from));
     let tell = |name: &str, parts: &[Duration; 3]| {
         let [prepared, moved, opened] = parts.map(|part| part.as_secs_f64());
-        println!("{name:<28}{:8.2} = {prepared:.2} + {moved:.2} + {opened:.2}, ratio {:.2}", sum(parts), sum(parts) / sum(&ours));
+        println!("{name:<27}{:8.2} = {prepared:.2} + {moved:.2} + {opened:.2}, ratio {:.2}", sum(parts), sum(parts) / sum(&ours));
     };
     tell("chartmesh", &ours);
-    let age = |world: &Path| Age::find(world).expect("age and rsync");
-    tell("age each by itself, rsync", &in_world(&|world, from| one_by_one(&age(world), world, from)));
-    tell("tar | age in one, rsync", &in_world(&|world, from| in_one(&age(world), world, from)));
+    let ways: [(&str, Way); 2] = [("each by itself", one_by_one), ("tar, in one stream", in_one)];
+    for (name, way) in ways {
+        for sendme in [false, true] {
+            if sendme && !found("sendme") {
+                continue;
+            }
+            let parts = in_world(&|world, from| {
+                let (age, into) = (Age::find(world).expect("age and rsync"), world.join("arrived"));
+                std::fs::create_dir(&into).expect("a directory");
+                let mover = if sendme { Mover::Sendme } else { Mover::rsync(world, &into) };
+                way(&age, &mover, world, from, &into)
+            });
+            tell(&format!("{name}, {}", if sendme { "sendme" } else { "rsync" }), &parts);
+        }
+    }
 }
 
 fn main() {
@@ -246,7 +286,7 @@ fn main() {
         return;
     };
     let (count, megabytes) = (number("CHARTMESH_DOCUMENTS", 10_000), number("CHARTMESH_ATTACHMENT_MB", 1_000));
-    println!("against {} and rsync; aim: every ratio above 1", age.program);
+    println!("against {}; aim: every ratio above 1", age.program);
     if count > 0 {
         compare(&format!("{count} documents of {DOCUMENT} bytes"), |from| documents(from, count));
     }
