@@ -77,7 +77,11 @@ fn sort(tree: &mut Value) {
                 sort(key);
                 sort(value);
             }
-            entries.sort_by_cached_key(|(key, _)| encode(key));
+            entries.sort_by(|(one, _), (other, _)| match (one, other) {
+                // As their encodings compare: the head of a longer text is the greater.
+                (Value::Text(one), Value::Text(other)) => (one.len(), one).cmp(&(other.len(), other)),
+                _ => encode(one).cmp(&encode(other)),
+            });
         }
         _ => {}
     }
