@@ -73,9 +73,12 @@ fn recover(story: &mut Story, patient: usize) -> bool {
     true
 }
 
-/// What comes after a recovery is not opened with keys that devices had or gave of which the charter in force knows nothing. Those that it suspends are for the duties.
+/// A recovery gives every catalog a new epoch, since what comes after it is not opened with keys that devices had of which the charter in force knows nothing. Where there were none, that is
+/// left to the duties: they know of devices that it suspends, and nothing else tells whether they do.
 fn renew(story: &mut Story, patient: usize) {
-    if let Some(device) = story.writers(patient).first().copied() {
+    let Some(held) = story.copy(patient, CUSTODIAN) else { return };
+    let unknown = held.devices().iter().any(|device| held.charter().device(device).is_none());
+    if let Some(device) = story.writers(patient).first().copied().filter(|_| unknown) {
         for lane in story.patients[patient].catalogs {
             story.epoch(device, lane);
         }
