@@ -173,10 +173,10 @@ impl World {
         Some(if a == node { b } else { a })
     }
 
-    /// Every session of two nodes that are not bad and that is not settled.
+    /// Every session of two nodes that are not bad and that is not settled, though nothing was lost of it.
     pub fn unsettled(&self) -> Vec<String> {
         let open = |(id, link): (&u64, &Link)| {
-            let good = link.ends.iter().all(|node| !self.is_bad(*node));
+            let good = !link.is_dirty && link.ends.iter().all(|node| !self.is_bad(*node));
             let waits = link.ends.iter().filter(|node| good && self.nodes[**node].sessions.get(id).is_some_and(|session| !session.settled()));
             waits.map(|node| format!("link {id}: {} waits", self.name(*node))).collect::<Vec<_>>()
         };
