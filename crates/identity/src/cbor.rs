@@ -82,7 +82,11 @@ fn sort(tree: &mut Value) {
                 sort(key);
                 sort(value);
             }
-            entries.sort_by_cached_key(|(key, _)| encode(key));
+            entries.sort_by(|(one, _), (other, _)| match (one, other) {
+                // As their encodings compare: the head of a longer text is the greater.
+                (Value::Text(one), Value::Text(other)) => (one.len(), one).cmp(&(other.len(), other)),
+                _ => encode(one).cmp(&encode(other)),
+            });
         }
         _ => {}
     }
@@ -196,6 +200,14 @@ mod tests {
     fn map_keys_are_sorted_by_their_encoding() {
         let map = BTreeMap::from([("aa", 1), ("b", 2)]);
         assert_eq!(to_canonical(&map), [0xa2, 0x61, b'b', 2, 0x62, b'a', b'a', 1]);
+        let long = |first: char, length: usize| first.to_string() + &"m".repeat(length - 1);
+        let lengths = [1, 2, 23, 24, 25, 255, 256, 257, 65_536];
+        let keys: BTreeMap<String, u8> = ['a', 'z', '\u{e9}'].into_iter().flat_map(|first| lengths.map(|length| (long(first, length), 0))).collect();
+        assert_eq!(from_canonical::<BTreeMap<String, u8>>(&to_canonical(&keys)).unwrap(), keys);
+        let mixed = Value::Map(
+            [Value::Text("a".into()), Value::Bytes(vec![9]), Value::Integer((-1).into()), Value::Integer(500.into())].map(|key| (key, Value::Null)).into(),
+        );
+        assert_eq!(tree(&to_canonical(&mixed)).map(|_| ()), Ok(()));
     }
 
     /// The same, told by trees: plain, and encoded again to the same bytes.

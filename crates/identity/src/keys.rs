@@ -35,7 +35,7 @@ impl SigningSecret {
         zeroize::Zeroizing::new(self.0.to_bytes())
     }
 
-    fn public(&self) -> [u8; 32] {
+    pub(crate) fn public(&self) -> [u8; 32] {
         self.0.verifying_key().to_bytes()
     }
 

@@ -133,6 +133,8 @@ impl<T: Payload> Signed<T> {
             .build()
             .to_tagged_vec()
             .expect("our own COSE_Sign1 encodes");
+        #[cfg(feature = "memo")]
+        crate::memo::keep_signed(&bytes, key.public());
         Verified { payload, signed: Self::from_bytes(bytes) }
     }
 
@@ -209,10 +211,13 @@ impl<T: Named> Signed<T> {
             return Ok(Verified { payload, signed: self });
         }
         let (payload, seal) = self.open()?;
-        let verifies = verifies(&payload.signer(), &seal);
+        let signer = payload.signer();
+        #[cfg(feature = "memo")]
+        let verifies = |key: &[u8; 32], seal: &Seal| crate::memo::is_signed(&self.bytes, key) || verifies(key, seal);
+        let verifies = verifies(&signer, &seal);
         let verified = self.believe(payload, verifies)?;
         #[cfg(feature = "memo")]
-        crate::memo::keep(verified.as_bytes(), &*verified);
+        crate::memo::keep(verified.as_bytes(), signer, &*verified);
         Ok(verified)
     }
 }

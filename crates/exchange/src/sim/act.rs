@@ -194,6 +194,13 @@ acts! {
         /// Which of the others.
         which
     }
+    /// A root of a device takes the custodians off the charter, and puts them back.
+    Reappoint = "reappoint" {
+        /// Whose root.
+        device,
+        /// After so many milliseconds.
+        pause
+    }
     /// A party's node publishes where it may.
     Write = "write" {
         /// Which node.

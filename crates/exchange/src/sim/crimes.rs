@@ -97,7 +97,7 @@ impl World {
 
     /// A node says something on a link, as it is or as a bad node would have it.
     pub(super) fn speak(&mut self, node: usize, link: u64, bytes: Vec<u8>) {
-        let Some((_, to)) = self.links_of(node).into_iter().find(|(id, _)| *id == link) else { return };
+        let Some(to) = self.other_end(node, link) else { return };
         let Some(vices) = self.crimes.vices.get(&node).cloned() else {
             self.watch(node, to, &bytes);
             return self.send(node, link, bytes);

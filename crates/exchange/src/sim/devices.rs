@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, PartyKey, Signed, from_canonical, to_canonical};
+use chartmesh_identity::{BlobHash, CharterHash, EntryHash, GrantId, LaneId, PartyKey, Signed, from_canonical, to_canonical};
 use chartmesh_ledger::{Access, Action, Checkpoint, Duty, Wanted, admit_hash, duties};
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     cast::{CATALOGS, Role},
     node::Draft,
     people,
-    story::{MAX_AGE, Story, pick},
+    story::{MAX_AGE, RESTLESS, Story, pick},
 };
 use crate::event::Event;
 
@@ -28,6 +28,7 @@ impl Story {
             Act::Checkpoint { device, of } => self.checkpoint(self.node(device), self.node(of)),
             Act::Enrol { device } => self.enrol(self.node(device)),
             Act::Suspend { device, which } => self.suspend(self.node(device), which),
+            Act::Reappoint { device, pause } => self.reappoint(self.node(device), pause),
             _ => {}
         }
     }
@@ -277,5 +278,21 @@ impl Story {
         });
         let ledger = self.ledger(patient);
         self.world.amend(device, ledger, &next);
+    }
+
+    /// Sessions of the custodians with one another end on both sides, and begin anew while the end of the other is still on its way.
+    fn reappoint(&mut self, device: usize, pause: u64) {
+        let patient = self.patient_of(device);
+        let Some(ledger) = self.copy(patient, device).filter(|_| self.is_active(device)) else { return };
+        let custodians = ledger.charter().custodians.clone();
+        if ledger.contested() || custodians.is_empty() {
+            return;
+        }
+        let (id, root) = (ledger.id(), self.patients[patient].root(device));
+        let without = people::next_charter(ledger.charter(), ledger.charter_hash(), id, &root, |next| next.custodians.clear());
+        let again = people::next_charter(&without, CharterHash::of(without.as_bytes()), id, &root, |next| next.custodians = custodians);
+        self.world.amend(device, id, &without);
+        self.world.run(RESTLESS, Some(pause));
+        self.world.amend(device, id, &again);
     }
 }

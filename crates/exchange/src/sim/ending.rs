@@ -4,16 +4,32 @@ use std::collections::BTreeSet;
 
 use chartmesh_identity::AuthorKey;
 
-use super::{cast::CUSTODIAN, checks, people, story::Story};
+use super::{
+    cast::{CUSTODIAN, patients},
+    checks, people,
+    story::Story,
+    world::Rule,
+};
 
 /// Heals and checks.
 pub(super) fn end(story: &mut Story) {
     checks::views(story, "before anything heals");
+    // In the other half, what is under way is lost.
+    if story.world.chance(50) {
+        story.rest();
+        nobody_waits(story);
+    }
     let before = checks::contents(story);
     story.world.clear_up();
     checks::first_meetings(story);
     story.meet_honest();
-    let recovered: Vec<usize> = (0..story.patients.len()).filter(|patient| recover(story, *patient)).collect();
+    let mut recovered = Vec::new();
+    for patient in 0..story.patients.len() {
+        let appointed = appoint(story, patient);
+        if recover(story, patient) || appointed {
+            recovered.push(patient);
+        }
+    }
     story.rest();
     story.meet_everybody();
     checks::decided(story);
@@ -29,6 +45,23 @@ pub(super) fn end(story: &mut Story) {
     checks::documents(story, &before);
     checks::quiet(story);
     finish(story);
+}
+
+/// The words put the custodians back where the charter is contested over a version without them: such rivals follow one that only a part of the devices had heard of. Whether they did.
+fn appoint(story: &mut Story, patient: usize) -> bool {
+    let without = |node: &usize| !story.world.is_bad(*node) && story.copy(patient, *node).is_some_and(|held| held.charter().custodians.is_empty());
+    let Some(device) = story.patients[patient].devices.into_iter().find(without) else { return false };
+    let Some(held) = story.copy(patient, device) else { return false };
+    let (decided, version) = held.decided();
+    let (ledger, custodians) = (held.id(), patients()[patient].1.custodians.clone());
+    let next = people::next_charter(held.charter(), decided, ledger, &story.patients[patient].words(), |next| {
+        next.version = version + 1;
+        next.custodians = custodians;
+    });
+    story.world.note(|world| format!("the words put the custodians back at {}", world.name(device)));
+    story.world.amend(device, ledger, &next);
+    story.rest();
+    true
 }
 
 /// A new device takes over where a device is stolen, its key is spent or forked, or the charter is contested. Whether it did.
@@ -73,9 +106,12 @@ fn recover(story: &mut Story, patient: usize) -> bool {
     true
 }
 
-/// What comes after a recovery is not opened with keys that devices had or gave of which the charter in force knows nothing. Those that it suspends are for the duties.
+/// A recovery gives every catalog a new epoch, since what comes after it is not opened with keys that devices had of which the charter in force knows nothing. Where there were none, that is
+/// left to the duties: they know of devices that it suspends, and nothing else tells whether they do.
 fn renew(story: &mut Story, patient: usize) {
-    if let Some(device) = story.writers(patient).first().copied() {
+    let Some(held) = story.copy(patient, CUSTODIAN) else { return };
+    let unknown = held.devices().iter().any(|device| held.charter().device(device).is_none());
+    if let Some(device) = story.writers(patient).first().copied().filter(|_| unknown) {
         for lane in story.patients[patient].catalogs {
             story.epoch(device, lane);
         }
@@ -126,8 +162,12 @@ fn finish(story: &mut Story) {
     story.rest();
     checks::nothing_new(story, &before);
     checks::views(story, "after every grant has ended");
-    let unsettled = story.world.unsettled();
-    for what in unsettled {
-        story.world.problem(super::world::Rule::Convergence, what);
+    nobody_waits(story);
+}
+
+/// Nothing is under way: whoever is connected has said all.
+fn nobody_waits(story: &mut Story) {
+    for what in story.world.unsettled() {
+        story.world.problem(Rule::Convergence, what);
     }
 }

@@ -167,10 +167,16 @@ impl World {
         self.net.links.iter().filter_map(of).collect()
     }
 
-    /// Every session of two nodes that are not bad and that is not settled.
+    /// The node at the other end of a link of this node, while there is that link.
+    pub(super) fn other_end(&self, node: usize, link: u64) -> Option<usize> {
+        let [a, b] = self.net.links.get(&link)?.ends;
+        Some(if a == node { b } else { a })
+    }
+
+    /// Every session of two nodes that are not bad and that is not settled, though nothing was lost of it.
     pub fn unsettled(&self) -> Vec<String> {
         let open = |(id, link): (&u64, &Link)| {
-            let good = link.ends.iter().all(|node| !self.is_bad(*node));
+            let good = !link.is_dirty && link.ends.iter().all(|node| !self.is_bad(*node));
             let waits = link.ends.iter().filter(|node| good && self.nodes[**node].sessions.get(id).is_some_and(|session| !session.settled()));
             waits.map(|node| format!("link {id}: {} waits", self.name(*node))).collect::<Vec<_>>()
         };
@@ -223,6 +229,13 @@ impl World {
     /// Hands an event to one session of a node, or to all.
     pub fn tell(&mut self, node: usize, link: Option<u64>, event: Event) {
         let now = self.net.now;
+        if let Event::Changed(ledger) = event {
+            // What is still to be told says it all: a node tells its sessions what has changed, not how often.
+            let same = |happening: &Happening| matches!(happening, Happening::Tell { node: of, link: on, event: Event::Changed(what) } if (*of, *on, *what) == (node, link, ledger));
+            if self.net.queue.range((now, 0)..(now + 1, 0)).any(|(_, happening)| same(happening)) {
+                return;
+            }
+        }
         self.net.at(now, Happening::Tell { node, link, event });
     }
 

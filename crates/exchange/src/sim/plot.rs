@@ -149,7 +149,7 @@ impl Plot {
     }
 
     fn trouble(&mut self) -> Act {
-        match self.below(20) {
+        match self.below(21) {
             0..3 => Act::Cut { link: self.below(16) },
             3..5 => Act::Part { a: self.below(NODES), b: self.below(NODES) },
             5..7 => Act::Join { a: self.below(NODES), b: self.below(NODES) },
@@ -158,7 +158,8 @@ impl Plot {
             14..16 => Act::Restore { node: self.one(&RESTORED) },
             16 => Act::Skew { node: self.below(NODES), minutes: 1440 + self.below(200) - 100 },
             17 => Act::Weather { loss: self.below(30), twice: self.below(30) },
-            _ => Act::Wait { minutes: 1 + self.below(200) },
+            18..20 => Act::Wait { minutes: 1 + self.below(200) },
+            _ => Act::Reappoint { device: self.one(&[0, 4]), pause: self.below(150) },
         }
     }
 

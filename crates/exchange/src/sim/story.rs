@@ -20,7 +20,7 @@ use crate::event::Event;
 /// Seconds that a custodian serves without hearing from the patient.
 pub const MAX_AGE: i64 = 3 * 3600;
 /// More happenings than this in one go, and the nodes never come to rest.
-const RESTLESS: usize = 400_000;
+pub(super) const RESTLESS: usize = 400_000;
 
 /// A world with two patients' ledgers, and what was done in it.
 pub struct Story {
@@ -125,7 +125,8 @@ impl Story {
             | Act::Duties { .. }
             | Act::Checkpoint { .. }
             | Act::Enrol { .. }
-            | Act::Suspend { .. } => self.device_act(act),
+            | Act::Suspend { .. }
+            | Act::Reappoint { .. } => self.device_act(act),
             Act::Write { .. } | Act::Retract { .. } | Act::Testify { .. } | Act::Ask { .. } | Act::Future { .. } => self.party_act(act),
             Act::Fork { .. } | Act::Backdate { .. } | Act::Borrow { .. } | Act::Impersonate { .. } | Act::Rival { .. } | Act::Betray { .. } => {
                 self.bad_act(act);

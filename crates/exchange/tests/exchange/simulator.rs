@@ -27,6 +27,14 @@ fn a_bar_that_is_withheld_is_known_by_the_epoch_that_covers_it() {
 }
 
 #[test]
+fn the_words_put_back_custodians_that_rivals_are_without() {
+    let script: Script = include_str!("scripts/without-custodians.txt").parse().unwrap();
+    let report = sim::run_script(&script, true);
+    assert!(report.problems.is_empty(), "{:#?}", report.problems);
+    assert!(report.lines.iter().any(|line| line.contains("the words put the custodians back")), "it came to that");
+}
+
+#[test]
 fn what_must_hold_does() {
     for seed in 0..8 {
         let report = sim::run(seed, 60);

@@ -126,6 +126,20 @@ fn both_sides_may_begin_a_ledger_anew_at_once() {
 }
 
 #[test]
+fn that_a_ledger_is_unknown_counts_for_the_opening_that_it_names() {
+    let (mut nodes, ledger) = phone_and_custodian();
+    let epoch = fill(&mut nodes[0], ledger, "notes", 1);
+    for (opening, goes_on_with) in [(3, "entries"), (1, "open")] {
+        let mut pair = meet(&mut nodes);
+        let said = pair.saw[0].sent.len();
+        pair.tell(&mut nodes, 0, Event::Frame(Frame::Unknown { ledger, opening }.encode()));
+        publish(&mut nodes[0], ledger, lane("notes"), epoch, opening, 10);
+        pair.tell(&mut nodes, 0, Event::Changed(ledger));
+        assert_eq!(pair.saw[0].frames()[said], goes_on_with, "{opening} of 1");
+    }
+}
+
+#[test]
 fn an_opening_is_numbered_by_the_side_that_says_it_and_never_said_twice() {
     let (mut nodes, ledger) = phone_and_custodian();
     let mut pair = meet(&mut nodes);
