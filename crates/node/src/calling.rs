@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -114,24 +115,37 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
     }
 }
 
-/// Puts this node's addresses on its card when they change, which shows them to peers.
+/// Puts this node's addresses on its card when they change, which shows them to peers. When one of its own is gone, what is under way in connections from there may take long to arrive: whoever can be
+/// called is called anew. With the others the old connection has to do, until they call.
 pub(crate) async fn follow_addresses(node: Node, net: Arc<Net>) {
     let mut addresses = net.addresses();
+    let mut own = own_among(&addresses);
     loop {
         addresses = net.moved(&addresses).await;
         if addresses.is_empty() {
             // Without a network; what was true may be so again.
             continue;
         }
+        let now = own_among(&addresses);
+        let callable = node.callable().into_iter().flat_map(|(_, routes)| routes).map(|route| route.endpoint).collect();
         let told = node.with(|core| {
+            if !own.is_subset(&now) {
+                core.renew_all(&callable);
+            }
             let relay = core.replica.me.card.contact.relay.clone();
             core.set_contact(addresses.iter().map(ToString::to_string).collect(), relay)
         });
+        own = now;
         if let Err(error) = told {
             tracing::warn!(%error, "a new address could not be noted");
         }
         node.0.signals.moved.notify_one();
     }
+}
+
+/// Those that this machine has itself, other than a router that it is seen behind.
+fn own_among(addresses: &[SocketAddr]) -> BTreeSet<IpAddr> {
+    addresses.iter().map(SocketAddr::ip).filter(|address| UdpSocket::bind((*address, 0)).is_ok()).collect()
 }
 
 #[cfg(test)]
@@ -168,5 +182,12 @@ mod tests {
             pauses.called(peer, false, now);
         }
         assert_eq!(pauses.due(&peer).unwrap() - now, SHORT_PAUSE, "it was there until a minute ago");
+    }
+
+    #[test]
+    fn only_addresses_of_this_machine_are_its_own() {
+        let here: SocketAddr = "127.0.0.1:7117".parse().unwrap();
+        let elsewhere: SocketAddr = "198.51.100.1:7117".parse().unwrap();
+        assert_eq!(own_among(&[here, elsewhere]), BTreeSet::from([here.ip()]));
     }
 }

@@ -117,6 +117,7 @@ impl Node {
             }
             core.sessions.note_fetched(sources, &got, missing.iter().map(|one| one.blob));
             core.tell_pending();
+            report.unreachable.iter().for_each(|remote| core.renew(remote));
             Ok(())
         })?;
         self.0.signals.sessions.notify_waiters();

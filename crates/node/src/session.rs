@@ -6,6 +6,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use chartmesh_consent::{Scope, decide_scope};
@@ -26,6 +27,13 @@ use crate::{
 
 /// What a node whose disk has failed says to its peers.
 const STOPPED: &str = "this node has stopped";
+
+/// What it says to those whom it calls anew, from another address.
+const MOVED: &str = "this node has moved";
+/// What it says to a peer that it has a session with and cannot call.
+const LOST_WAY: &str = "it did not answer when it was called for documents";
+/// How often at most a session is ended for that.
+const RENEW_EVERY: Duration = Duration::from_secs(30);
 
 /// What leaves through a link.
 pub(crate) enum Out {
@@ -80,6 +88,8 @@ pub(crate) struct Sessions {
     pub(crate) left: BTreeMap<EndpointKey, BTreeSet<String>>,
     /// Why sessions ended, by endpoint; the latest.
     pub(crate) ended: BTreeMap<EndpointKey, String>,
+    /// When a session was last ended because the peer could not be called.
+    renewed: BTreeMap<EndpointKey, Instant>,
 }
 
 impl Sessions {
@@ -378,6 +388,26 @@ impl Core {
             self.sessions.ended.insert(slot.session.remote(), if reason.is_empty() { "done".to_owned() } else { reason.to_owned() });
         }
         self.sessions.signals.sessions.notify_waiters();
+    }
+
+    /// Ends the sessions with these, to call them anew.
+    pub(crate) fn renew_all(&mut self, callable: &BTreeSet<EndpointKey>) {
+        let ids: Vec<u64> = self.sessions.slots.iter().filter(|(_, slot)| callable.contains(&slot.remote())).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.hang_up(id, MOVED));
+        self.sessions.signals.dial.notify_one();
+    }
+
+    /// Ends the session with a peer that could not be called, to begin it anew: what it did not give is asked for again.
+    pub(crate) fn renew(&mut self, remote: &EndpointKey) {
+        let now = Instant::now();
+        self.sessions.renewed.retain(|_, last| now.saturating_duration_since(*last) < RENEW_EVERY);
+        if !self.sessions.is_up(remote) || self.sessions.renewed.contains_key(remote) {
+            return;
+        }
+        self.sessions.renewed.insert(*remote, now);
+        let ids: Vec<u64> = self.sessions.slots.iter().filter(|(_, slot)| slot.remote() == *remote).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.hang_up(id, LOST_WAY));
+        self.sessions.signals.dial.notify_one();
     }
 
     /// Shows all peers where this node is now.

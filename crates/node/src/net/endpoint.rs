@@ -1,7 +1,7 @@
 //! The iroh endpoint, set up so that nothing is asked of or told to anybody that the settings do not name: no relay, no lookup, no publishing, no port mapping, and no public
 //! name servers behind the system's own.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use chartmesh_identity::EndpointKey;
 use iroh::{
@@ -11,7 +11,6 @@ use iroh::{
     endpoint::{Builder, Connection, IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets},
 };
 use iroh_mdns_address_lookup::MdnsAddressLookup;
-use noq_proto::congestion::Bbr3Config;
 use tokio::time::timeout;
 
 use super::{NetConfig, Path, Route, error::NetError, line::Line};
@@ -36,8 +35,6 @@ pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<(Endpoin
     let mut transport = QuicTransportConfig::builder();
     transport = transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS)).max_concurrent_uni_streams(VarInt::from_u32(0));
     transport = transport.receive_window(VarInt::from_u32(WINDOW)).datagram_receive_buffer_size(None);
-    // On a bad line, losses say nothing about how much it can carry; Cubic takes them for congestion and sends a packet or two at a time.
-    transport = transport.congestion_controller_factory(Arc::new(Bbr3Config::default()));
     let silence = IdleTimeout::try_from(SILENCE).map_err(|error| NetError::Config(error.to_string()))?;
     transport = transport.max_idle_timeout(Some(silence)).default_path_max_idle_timeout(SILENCE);
     transport = transport.keep_alive_interval(SIGN_OF_LIFE).default_path_keep_alive_interval(SIGN_OF_LIFE);

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use chartmesh_identity::BlobHash;
+use chartmesh_identity::{BlobHash, EndpointKey};
 use iroh::endpoint::Connection;
 use iroh_blobs::{
     Hash,
@@ -58,6 +58,8 @@ pub struct FetchReport {
     pub failed: Vec<(BlobHash, String)>,
     /// Why the store here failed, if it did: what failed then may be had from the same sources another time.
     pub store: Option<String>,
+    /// Sources that did not answer when they were called.
+    pub unreachable: BTreeSet<EndpointKey>,
 }
 
 /// A blob or a piece of one.
@@ -84,6 +86,8 @@ struct Queue {
     reasons: BTreeMap<Hash, String>,
     /// Small blobs that have come, of the stated lengths, and keep them from being deleted: larger ones are tagged before they are fetched.
     stored: Vec<TempTag>,
+    /// Sources that did not answer.
+    silent: BTreeSet<usize>,
 }
 
 impl Queue {
@@ -139,10 +143,11 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
         blobs.written(missing.iter().filter(|(_, length)| *length > WHOLE).map(|(hash, _)| *hash));
     }
     let synced = blobs.sync().await;
-    let Queue { reasons, stored, broken, .. } = std::mem::take(&mut *lock(&job.queue));
+    let Queue { reasons, stored, broken, silent, .. } = std::mem::take(&mut *lock(&job.queue));
     let come: BTreeSet<BlobHash> = stored.iter().map(|tag| to_id(tag.hash())).collect();
     let store = broken.or_else(|| synced.as_ref().err().map(ToString::to_string));
-    let mut report = FetchReport { store, ..FetchReport::default() };
+    let unreachable = silent.into_iter().map(|source| sources[source].endpoint).collect();
+    let mut report = FetchReport { store, unreachable, ..FetchReport::default() };
     for (id, length) in wanted {
         let size = if come.contains(&id) { Ok(Some(length)) } else { blobs.size(&id).await };
         let failure = match (&synced, size) {
@@ -239,7 +244,8 @@ impl Job<'_> {
     /// What nobody else gives fails for this reason.
     fn unreachable(&self, source: usize, reason: &str) {
         let mut queue = lock(&self.queue);
-        let Queue { waiting, reasons, .. } = &mut *queue;
+        let Queue { waiting, reasons, silent, .. } = &mut *queue;
+        silent.insert(source);
         for item in waiting.iter().filter(|group| !group.refused_by.contains(&source)).flat_map(|group| &group.items) {
             reasons.entry(item.hash).or_insert_with(|| reason.to_owned());
         }
