@@ -15,6 +15,8 @@ pub enum Event {
     Changed(LedgerId),
     /// The replica now holds a ledger that it did not hold (an invitation accepted).
     Opened(LedgerId),
+    /// This node's own card in the replica has another contact part.
+    Moved,
     /// Sends the peer an invitation, an age file sealed to it.
     Invite {
         /// The file.
@@ -42,6 +44,8 @@ pub enum Effect {
     Send(Vec<u8>),
     /// The peer is who this card says, and its endpoint is on the card. To be compared with the card that is pinned.
     Peer(Verified<Card>),
+    /// The same peer is now reached as this card says; its stable part is the one that [`Effect::Peer`] showed. To be kept if the peer is.
+    Moved(Verified<Card>),
     /// New in the replica and to be stored durably; then other sessions are to be told [`Event::Changed`], and this one [`Event::Pending`] if documents were published.
     Persist {
         /// Of which ledger. It may be new itself (recovery).
@@ -157,6 +161,9 @@ pub enum Closing {
     /// The connection's endpoint is not on the card.
     #[error("the peer's card does not list the endpoint that it connects with")]
     Endpoint,
+    /// A card within the session that is not a later one of the same peer.
+    #[error("the peer showed a card that is not a later one of its own")]
+    OtherCard,
     /// Too much nonsense, or more than a session may name.
     #[error("the peer sent too many {0}")]
     TooMany(&'static str),

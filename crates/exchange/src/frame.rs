@@ -40,6 +40,11 @@ pub enum Frame {
         /// Fresh and random: a claim to this sender signs it.
         nonce: ByteBuf,
     },
+    /// The sender can be reached elsewhere than its hello said: its card as it is now.
+    Card {
+        /// With a higher counter than the last one that the sender showed; the stable part is the same, and the endpoint of the connection is on it.
+        card: Signed<Card>,
+    },
     /// A root's word that the sender's new card is its patient's (recovery).
     Claim {
         /// Signed over the receiver's endpoint and nonce.
@@ -201,6 +206,7 @@ impl Frame {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Hello { .. } => "hello",
+            Self::Card { .. } => "card",
             Self::Claim { .. } => "claim",
             Self::Open { .. } => "open",
             Self::Named => "named",
@@ -233,7 +239,14 @@ impl Frame {
             | Self::Part { ledger, .. }
             | Self::Checkpoint { ledger, .. }
             | Self::Done { ledger, .. } => Some(*ledger),
-            Self::Hello { .. } | Self::Claim { .. } | Self::Named | Self::Unknown { .. } | Self::Pending { .. } | Self::Invite { .. } | Self::Bye => None,
+            Self::Hello { .. }
+            | Self::Card { .. }
+            | Self::Claim { .. }
+            | Self::Named
+            | Self::Unknown { .. }
+            | Self::Pending { .. }
+            | Self::Invite { .. }
+            | Self::Bye => None,
         }
     }
 
@@ -258,7 +271,8 @@ impl Frame {
             Self::Want { entries, .. } => fits(entries.len() <= MAX_LIST, "entries"),
             Self::Part { bytes, .. } => fits(bytes.len() <= CHUNK, "bytes of a part"),
             Self::Invite { sealed } => fits(sealed.len() <= MAX_INVITATION, "bytes of an invitation"),
-            Self::Claim { .. }
+            Self::Card { .. }
+            | Self::Claim { .. }
             | Self::Named
             | Self::Unknown { .. }
             | Self::Same { .. }
@@ -317,6 +331,7 @@ mod tests {
         let raw = RawEntry { header: Signed::from_bytes(vec![1]), body: Some(ByteBuf::from(vec![2])) };
         vec![
             Frame::Hello { versions: vec![1], card: Signed::from_bytes(vec![1]), nonce: ByteBuf::from([0; 32]) },
+            Frame::Card { card: Signed::from_bytes(vec![1]) },
             Frame::Claim { claim: Signed::from_bytes(vec![1]) },
             Frame::Open { ledger, opening: 3, digest: ByteBuf::from([0; 32]), beyond: lanes.clone() },
             Frame::Named,
@@ -394,7 +409,7 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_frame_never_panics(which in 0usize..17, at in any::<u16>(), to in any::<u8>()) {
+        fn a_changed_frame_never_panics(which in 0usize..18, at in any::<u16>(), to in any::<u8>()) {
             let mut bytes = every_frame()[which].encode();
             let at = usize::from(at) % bytes.len();
             bytes[at] = to;

@@ -77,6 +77,8 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
     let mut calls: JoinSet<(Vec<Route>, bool)> = JoinSet::new();
     let mut called: BTreeSet<EndpointKey> = BTreeSet::new();
     loop {
+        // A connection goes on sending to where its peer was, and new ones beside it do as well: only without it is the peer called where it is now.
+        node.with(|core| std::mem::take(&mut core.sessions.left)).iter().for_each(|(peer, left)| net.leave(peer, left));
         let now = Instant::now();
         let mut due = Vec::new();
         for (_, routes) in node.callable() {
@@ -92,8 +94,11 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
             called.extend(routes.iter().map(|route| route.endpoint));
             let (node, net) = (node.clone(), net.clone());
             calls.spawn(async move {
-                let answered = node.call(&net, &routes, CALL_WAIT).await.is_ok();
-                (routes, answered)
+                let called = node.call(&net, &routes, CALL_WAIT).await;
+                if let Err(error) = &called {
+                    tracing::debug!(%error, "a call came to nothing");
+                }
+                (routes, called.is_ok())
             });
         }
         tokio::select! {
@@ -110,7 +115,8 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
     }
 }
 
-/// Puts this node's addresses on its card when they change. When one of its own is gone, connections from there are as well, and peers know of no other: sessions begin anew.
+/// Puts this node's addresses on its card when they change, which shows them to peers. When one of its own is gone, what is under way in connections from there may take long to arrive: whoever can be
+/// called is called anew. With the others the old connection has to do, until they call.
 pub(crate) async fn follow_addresses(node: Node, net: Arc<Net>) {
     let mut addresses = net.addresses();
     let mut own = own_among(&addresses);
@@ -121,20 +127,18 @@ pub(crate) async fn follow_addresses(node: Node, net: Arc<Net>) {
             continue;
         }
         let now = own_among(&addresses);
-        // Who has called and cannot be called back would not find this node any more: with them the old connection has to do.
         let callable = node.callable().into_iter().flat_map(|(_, routes)| routes).map(|route| route.endpoint).collect();
         let told = node.with(|core| {
-            let relay = core.replica.me.card.contact.relay.clone();
-            core.set_contact(addresses.iter().map(ToString::to_string).collect(), relay)?;
             if !own.is_subset(&now) {
                 core.renew_all(&callable);
             }
-            Ok::<_, crate::api::ApiError>(())
+            let relay = core.replica.me.card.contact.relay.clone();
+            core.set_contact(addresses.iter().map(ToString::to_string).collect(), relay)
         });
+        own = now;
         if let Err(error) = told {
             tracing::warn!(%error, "a new address could not be noted");
         }
-        own = now;
         node.0.signals.moved.notify_one();
     }
 }

@@ -475,6 +475,7 @@ impl Core {
         let contact = Contact { endpoints, addresses, relay, counter };
         self.vault.put(Table::Settings, CONTACT, &to_canonical(&contact)).map_err(ApiError::failed)?;
         self.replica.me.card = own_card(&self.keys, contact)?;
+        self.tell_moved();
         Ok(())
     }
 

@@ -28,7 +28,7 @@ use crate::{
 /// What a node whose disk has failed says to its peers.
 const STOPPED: &str = "this node has stopped";
 
-/// What it says to them when it has got another address: the next session tells them which.
+/// What it says to those whom it calls anew, from another address.
 const MOVED: &str = "this node has moved";
 /// What it says to a peer that it has a session with and cannot call.
 const LOST_WAY: &str = "it did not answer when it was called for documents";
@@ -84,6 +84,8 @@ pub(crate) struct Sessions {
     pub(crate) signals: Arc<Signals>,
     /// Entries received since the count was last taken.
     pub(crate) received: u64,
+    /// Addresses that peers have left and this node can call them elsewhere; for the caller to look into.
+    pub(crate) left: BTreeMap<EndpointKey, BTreeSet<String>>,
     /// Why sessions ended, by endpoint; the latest.
     pub(crate) ended: BTreeMap<EndpointKey, String>,
     /// When a session was last ended because the peer could not be called.
@@ -293,6 +295,16 @@ impl Core {
                 }
             }
             Effect::Peer(card) => self.meet(id, card)?,
+            Effect::Moved(card) => {
+                if let (Some(known), Some(slot)) = (self.peers.get(&card.profile.party), self.sessions.slots.get(&id)) {
+                    let left = self.sessions.left.entry(slot.remote()).or_default();
+                    left.extend(known.card.contact.addresses.iter().cloned());
+                    left.retain(|address| !card.contact.addresses.contains(address));
+                    self.peers.meet(card, false, None, &self.vault)?;
+                }
+                self.sessions.signals.dial.notify_one();
+                self.sessions.signals.fetch.notify_one();
+            }
             Effect::Persist { ledger, charters, entries, bodies } => {
                 let all: Vec<EntryHash> = entries.iter().chain(&bodies).copied().collect();
                 self.persist(ledger, &charters, &all)?;
@@ -378,14 +390,14 @@ impl Core {
         self.sessions.signals.sessions.notify_waiters();
     }
 
-    /// Ends the sessions with these to begin them anew: addresses are told at the beginning of one.
+    /// Ends the sessions with these, to call them anew.
     pub(crate) fn renew_all(&mut self, callable: &BTreeSet<EndpointKey>) {
         let ids: Vec<u64> = self.sessions.slots.iter().filter(|(_, slot)| callable.contains(&slot.remote())).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.hang_up(id, MOVED));
         self.sessions.signals.dial.notify_one();
     }
 
-    /// Ends the session with a peer that could not be called, to begin it anew. A connection outlives a change of its peer's address, and new ones go to where the peer was when it began.
+    /// Ends the session with a peer that could not be called, to begin it anew: what it did not give is asked for again.
     pub(crate) fn renew(&mut self, remote: &EndpointKey) {
         let now = Instant::now();
         self.sessions.renewed.retain(|_, last| now.saturating_duration_since(*last) < RENEW_EVERY);
@@ -396,6 +408,14 @@ impl Core {
         let ids: Vec<u64> = self.sessions.slots.iter().filter(|(_, slot)| slot.remote() == *remote).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.hang_up(id, LOST_WAY));
         self.sessions.signals.dial.notify_one();
+    }
+
+    /// Shows all peers where this node is now.
+    pub(crate) fn tell_moved(&mut self) {
+        let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
+        for id in ids {
+            self.event(id, Event::Moved);
+        }
     }
 
     /// Says goodbye in all sessions.

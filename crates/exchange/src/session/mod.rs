@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The version of the protocol that this program speaks.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 /// Frames of content under way at which no more are begun until the peer acknowledges some. What is begun is finished: a chunk, or the parts of one entry.
 pub const WINDOW: u64 = 16;
 /// Refusals after which a peer is hung up on.
@@ -69,6 +69,8 @@ pub struct Session {
     options: Options,
     stage: Stage,
     peer: Option<Verified<Card>>,
+    /// Counter of the card that the peer was last shown.
+    shown: u64,
     shared: BTreeMap<LedgerId, Shared>,
     /// Names the next `Open` of this side.
     next_opening: u64,
@@ -114,6 +116,7 @@ impl Session {
             options,
             stage: Stage::Hello,
             peer: None,
+            shown: 0,
             shared: BTreeMap::new(),
             next_opening: if side == Side::Initiator { 1 } else { 2 },
             claims: BTreeSet::new(),
@@ -212,12 +215,13 @@ impl Session {
             Event::Invite { sealed } if sealed.len() > MAX_INVITATION => out.push(Effect::InvitationTooLong { length: sealed.len() }),
             Event::Invite { sealed } => {
                 self.invitations.push(sealed);
-                self.flush(out);
+                self.flush(replica, out);
             }
             Event::Pending { blobs } => {
                 self.pending = blobs;
-                self.flush(out);
+                self.flush(replica, out);
             }
+            Event::Moved => self.flush(replica, out),
             Event::Checkpoint(checkpoint) => {
                 let ledger = checkpoint.ledger;
                 replica.hear(checkpoint, now);
@@ -256,6 +260,7 @@ impl Session {
         }
         match frame {
             Frame::Hello { .. } | Frame::Bye => {}
+            Frame::Card { card } => self.take_card(&card, out)?,
             Frame::Claim { claim } => self.take_claim(replica, claim, out)?,
             Frame::Named => {
                 self.peer_named = true;
@@ -290,7 +295,8 @@ impl Session {
         Ok(())
     }
 
-    fn hello(&self, replica: &Replica) -> Frame {
+    fn hello(&mut self, replica: &Replica) -> Frame {
+        self.shown = replica.me.card.contact.counter;
         Frame::Hello { versions: vec![VERSION], card: replica.me.card.signed().clone(), nonce: ByteBuf::from(self.nonce) }
     }
 
@@ -306,7 +312,8 @@ impl Session {
             return Err(Closing::Endpoint);
         }
         if self.side == Side::Responder {
-            send(out, &self.hello(replica));
+            let hello = self.hello(replica);
+            send(out, &hello);
         }
         out.push(Effect::Peer(card.clone()));
         self.peer = Some(card);
@@ -320,7 +327,22 @@ impl Session {
             }
             Side::Initiator => self.name_all(replica, now, out),
         }
-        self.flush(out);
+        self.flush(replica, out);
+        Ok(())
+    }
+
+    /// A card says where the same peer is now. One that is no later than the last, other than that itself, is not an honest node's.
+    fn take_card(&mut self, card: &Signed<Card>, out: &mut Vec<Effect>) -> Result<(), Closing> {
+        let Some(held) = self.peer.as_ref().filter(|held| held.signed() != card) else { return Ok(()) };
+        let card = Card::read(card.as_bytes())?;
+        if card.profile != held.profile || card.contact.counter <= held.contact.counter {
+            return Err(Closing::OtherCard);
+        }
+        if !card.contact.endpoints.contains(&self.remote) {
+            return Err(Closing::Endpoint);
+        }
+        out.push(Effect::Moved(card.clone()));
+        self.peer = Some(card);
         Ok(())
     }
 
@@ -348,10 +370,15 @@ impl Session {
         Ok(())
     }
 
-    /// Says what was held back until the peer was known.
-    fn flush(&mut self, out: &mut Vec<Effect>) {
+    /// Says what was held back until the peer was known, and where this node is if that has changed.
+    fn flush(&mut self, replica: &Replica, out: &mut Vec<Effect>) {
         if self.peer.is_none() {
             return;
+        }
+        let own = &replica.me.card;
+        if self.shown < own.contact.counter {
+            self.shown = own.contact.counter;
+            send(out, &Frame::Card { card: own.signed().clone() });
         }
         for sealed in self.invitations.drain(..) {
             send(out, &Frame::Invite { sealed: sealed.into() });

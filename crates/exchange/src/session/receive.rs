@@ -181,7 +181,7 @@ impl Session {
         // Said before the node can say how many are left, which it does once it has stored the entries.
         if taken.documents > 0 {
             self.pending = self.pending.saturating_add(taken.documents);
-            self.flush(out);
+            self.flush(replica, out);
         }
         if !(taken.entries.is_empty() && taken.bodies.is_empty()) {
             out.push(Effect::Persist { ledger: id, charters: Vec::new(), entries: taken.entries, bodies: taken.bodies });

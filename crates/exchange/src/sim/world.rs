@@ -297,7 +297,7 @@ impl World {
                     self.cut(link);
                     return;
                 }
-                Effect::Challenge { .. } | Effect::Claimed { .. } | Effect::InvitationTooLong { .. } => {}
+                Effect::Moved(_) | Effect::Challenge { .. } | Effect::Claimed { .. } | Effect::InvitationTooLong { .. } => {}
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use chartmesh_exchange::{
-    Effect, Event, Frame, Options, Session, Side,
+    Closing, Effect, Event, Frame, Options, Session, Side,
     sim::{Draft, Node, Person, charter, key, lane, recipient},
 };
 use chartmesh_identity::{BlobHash, EntryHash, GrantId, Kind, LaneId, LedgerId, PartyKey, Signed};
@@ -98,6 +98,11 @@ impl Pair {
             self.saw[side].effects.push(effect);
         }
     }
+}
+
+/// Why a side ended the session, if it did.
+pub(crate) fn closing(pair: &Pair, side: usize) -> Option<&Closing> {
+    pair.saw[side].effects.iter().find_map(|effect| if let Effect::Close { reason } = effect { Some(reason) } else { None })
 }
 
 /// One whole session.

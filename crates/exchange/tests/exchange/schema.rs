@@ -27,6 +27,7 @@ fn every_frame_fits_the_schema() {
     said.extend(meet(&mut nodes).saw[1].sent.clone());
     let tips = vec![(lane("notes"), vec![(AuthorKey::new([1; 32]), 1, EntryHash::of(b"e"))])];
     let rest = [
+        Frame::Card { card: Signed::from_bytes(vec![1]) },
         Frame::Claim { claim: Signed::from_bytes(vec![1]) },
         Frame::Unknown { ledger, opening: 1 },
         Frame::Open { ledger, opening: 1, digest: vec![0; 32].into(), beyond: tips.clone() },
@@ -51,7 +52,7 @@ fn every_frame_fits_the_schema() {
         assert_eq!(check(&bytes), Ok(()), "{name}");
         names.insert(name);
     }
-    assert_eq!(names.len(), 17, "{names:?}");
+    assert_eq!(names.len(), 18, "{names:?}");
 }
 
 #[test]

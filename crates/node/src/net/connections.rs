@@ -1,9 +1,12 @@
 //! Every open connection, to tell how a peer is reached. Holds weak handles only, so nothing stays open for being listed.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
 
 use chartmesh_identity::EndpointKey;
-use iroh::endpoint::{Connection, WeakConnectionHandle};
+use iroh::endpoint::{Connection, VarInt, WeakConnectionHandle};
 
 use super::{Path, blobs::lock, endpoint};
 
@@ -18,8 +21,22 @@ impl Connections {
 
     /// How the newest open connection to a peer travels.
     pub(super) fn path(&self, peer: &EndpointKey) -> Option<Path> {
-        let handles = lock(&self.0).get(peer)?.clone();
-        handles.iter().rev().filter_map(WeakConnectionHandle::upgrade).find(|connection| connection.close_reason().is_none()).as_ref().and_then(endpoint::path)
+        self.open(peer).last().and_then(endpoint::path)
+    }
+
+    /// Closes all connections to a peer if one of them travels to one of these addresses.
+    pub(super) fn leave(&self, peer: &EndpointKey, left: &BTreeSet<String>) {
+        let open = self.open(peer);
+        let goes_there = |path: Path| left.contains(&path.address);
+        if open.iter().filter_map(endpoint::path).any(goes_there) {
+            open.iter().for_each(|connection| connection.close(VarInt::from_u32(0), b"moved"));
+        }
+    }
+
+    /// In the order in which they were opened.
+    fn open(&self, peer: &EndpointKey) -> Vec<Connection> {
+        let handles = lock(&self.0).get(peer).cloned().unwrap_or_default();
+        handles.iter().filter_map(WeakConnectionHandle::upgrade).filter(|connection| connection.close_reason().is_none()).collect()
     }
 
     /// Forgets connections that have ended.

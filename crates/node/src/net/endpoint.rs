@@ -13,24 +13,25 @@ use iroh::{
 use iroh_mdns_address_lookup::MdnsAddressLookup;
 use tokio::time::timeout;
 
-use super::{NetConfig, Path, Route, error::NetError};
+use super::{NetConfig, Path, Route, error::NetError, line::Line};
 
 /// How long closed connections may take to drain. Every peer has been told by then; the rest is QUIC's politeness.
 const DRAIN_WAIT: Duration = Duration::from_millis(500);
 /// ALPN of links (protocol.md "Replication").
-pub(super) const ALPN: &[u8] = b"chartmesh/2";
+pub(super) const ALPN: &[u8] = b"chartmesh/3";
 /// Name of the service on a local network.
 const MDNS_SERVICE: &str = "chartmesh";
 /// Streams that a peer may have open at a time.
 const STREAMS: u32 = 32;
 /// How long a connection lives on which nothing arrives. Longer, and a node would wait for one that an outage has broken instead of calling again; shorter, and every busy moment would break one.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(7);
 /// How often something is sent where there is nothing to say: often enough that some of it arrives within [`SILENCE`] on a bad line.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// Bytes that a peer may send ahead of what is read, for all streams of a connection.
 const WINDOW: u32 = 8 << 20;
 
-pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<Endpoint, NetError> {
+/// Also the line to the relay, to be carried as long as the endpoint is open.
+pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<(Endpoint, Option<Line>), NetError> {
     let mut transport = QuicTransportConfig::builder();
     transport = transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS)).max_concurrent_uni_streams(VarInt::from_u32(0));
     transport = transport.receive_window(VarInt::from_u32(WINDOW)).datagram_receive_buffer_size(None);
@@ -52,12 +53,20 @@ pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<Endpoint
         builder = builder.clear_ip_transports().bind_addr(address).map_err(|error| NetError::Config(error.to_string()))?;
     }
     let relay = config.relay.as_deref().map(parse_relay).transpose()?;
+    let mut line = None;
+    if let Some(relay) = &relay {
+        let failed = |error: std::io::Error| NetError::Bind(error.to_string());
+        let opened = Line::open(relay).await.map_err(failed)?;
+        let url = opened.url().map_err(failed)?;
+        builder = builder.proxy_url(url.parse().map_err(|_| NetError::Bind(format!("`{url}` is not a URL")))?);
+        line = Some(opened);
+    }
     builder = builder.relay_mode(relay.map_or(RelayMode::Disabled, |url| RelayMode::custom([url])));
     let endpoint = builder.bind().await.map_err(|error| NetError::Bind(format!("{error:#}")))?;
     if config.mdns {
         announce(&endpoint);
     }
-    Ok(endpoint)
+    Ok((endpoint, line))
 }
 
 /// Where addresses are looked up, and published if that is wanted: a pkarr server if it is a URL, else a DNS origin.

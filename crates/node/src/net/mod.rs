@@ -8,6 +8,7 @@
 //! - *listener*: accepts connections, at most 1024 at a time; further ones are refused until one ends. Each has a task: it asks the gate, then either hands a [`Link`] to the `incoming`
 //!   queue (whose bound the caller chose; a peer is turned away when it stays full for 5 s) or serves blobs (`serve.rs`). The listener aborts them when it ends.
 //! - *tidier*: every 10 s, closes unused connections of the pool.
+//! - *line*, where there is a relay: the tunnel to it (`line.rs`).
 //!
 //! A [`Link`] that was handed over belongs to whoever holds it; shutdown closes it under them. [`Net::fetch`] runs in its caller: dropping it stops it, and what it had so far stays for the next.
 
@@ -16,6 +17,7 @@ mod connections;
 mod endpoint;
 mod error;
 mod fetch;
+mod line;
 mod link;
 mod pool;
 mod quiet;
@@ -26,6 +28,7 @@ mod sweep;
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -52,7 +55,7 @@ pub(crate) use self::{
     blobs::{file_of, files},
     shadow::unreadable,
 };
-use self::{connections::Connections, pool::Pool};
+use self::{connections::Connections, line::Line, pool::Pool};
 
 /// Connections from peers at a time.
 const MAX_CONNECTIONS: usize = 1024;
@@ -129,14 +132,17 @@ impl Net {
         gate: Arc<dyn Gate>,
         incoming: mpsc::Sender<Link>,
     ) -> Result<Self, NetError> {
-        let endpoint = endpoint::bind(config, endpoint_seed).await?;
+        let (endpoint, line) = endpoint::bind(config, endpoint_seed).await?;
         let connections = Arc::new(Connections::default());
         let pool = Arc::new(Pool::new(endpoint.clone(), connections.clone()));
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let door = Door { blobs: blobs.clone(), gate, incoming, connections: connections.clone() };
         tasks.spawn(listen(endpoint.clone(), Arc::new(door), stopped.clone()));
-        tasks.spawn(tidy(pool.clone(), connections.clone(), stopped));
+        tasks.spawn(tidy(pool.clone(), connections.clone(), stopped.clone()));
+        if let Some(line) = line {
+            tasks.spawn(carry(line, stopped));
+        }
         Ok(Self { endpoint, blobs, pool, connections, tasks, stop })
     }
 
@@ -176,6 +182,11 @@ impl Net {
     /// Closes the connection that blobs of a peer were fetched over: its process may be another one when it is met again.
     pub fn forget(&self, peer: &EndpointKey) {
         self.pool.forget(peer);
+    }
+
+    /// Closes every connection to a peer if they travel to one of these addresses (`IP:PORT`), where it is no more.
+    pub fn leave(&self, peer: &EndpointKey, left: &BTreeSet<String>) {
+        self.connections.leave(peer, left);
     }
 
     /// How a peer is reached at this time; `None` while there is no connection.
@@ -250,6 +261,13 @@ async fn admit(incoming: Incoming, door: &Door) -> Result<(), NetError> {
         connection.close(BUSY, b"busy");
     }
     Ok(())
+}
+
+async fn carry(line: Line, mut stopped: watch::Receiver<bool>) {
+    tokio::select! {
+        _ = stopped.changed() => {}
+        () = line.carry() => {}
+    }
 }
 
 async fn tidy(pool: Arc<Pool>, connections: Arc<Connections>, mut stopped: watch::Receiver<bool>) {

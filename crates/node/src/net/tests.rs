@@ -250,6 +250,23 @@ async fn a_silent_or_unknown_peer_is_unreachable_in_time() {
 }
 
 #[tokio::test]
+async fn connections_to_where_a_peer_was_are_left_at_once_and_others_stay() {
+    let (alice, mut bob) = (node(70, List::new(&[])).await, node(71, List::new(&[])).await);
+    let (_send, mut recv) = alice.net.connect(&bob.route(), WAIT).await.unwrap().split();
+    let theirs = bob.links.recv().await.unwrap();
+    alice.net.leave(&bob.net.endpoint(), &BTreeSet::from(["192.0.2.1:7117".into()]));
+    assert!(alice.net.path(&bob.net.endpoint()).is_some(), "it does not travel there");
+    alice.net.leave(&bob.net.endpoint(), &bob.net.addresses().iter().map(ToString::to_string).collect());
+    assert!(alice.net.path(&bob.net.endpoint()).is_none());
+    assert_eq!(recv.recv().await.unwrap(), None);
+    drop(theirs);
+    let again = alice.net.connect(&bob.route(), WAIT).await.unwrap();
+    assert_eq!(again.remote(), bob.net.endpoint());
+    alice.end().await;
+    bob.end().await;
+}
+
+#[tokio::test]
 async fn many_small_blobs_and_a_large_one_are_fetched_and_stay() {
     let gate = List::new(&[key(12)]);
     let (source, sink) = (node(11, gate.clone()).await, node(12, List::new(&[])).await);

@@ -1,6 +1,6 @@
 //! Sessions between two homes whose frames are carried by hand: what each side says, without network or fetcher.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_exchange::{Event, Side};
 use chartmesh_identity::{EndpointKey, Kind};
@@ -110,4 +110,36 @@ async fn what_an_earlier_session_left_to_be_fetched_keeps_the_next_one_open() {
         assert_eq!(again.carry_all(), [true; 2]);
         again.end();
     }
+}
+
+/// Whoever has moved shows it in the session that there is: the other side keeps the card, and looks whether it still sends to where the peer was.
+#[tokio::test]
+async fn a_new_address_is_told_within_the_session_and_kept_of_those_who_are_known() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = announced(&directory).await;
+    let [(patient, _), (clinic, clinic_endpoint)] = &nodes;
+    let party = clinic.with(|core| core.keys.party());
+    let mut meeting = Meeting::begin(&nodes[0], &nodes[1]);
+    meeting.carry_all();
+    let places = ["192.0.2.1:7117", "192.0.2.2:7117"];
+    for place in places {
+        clinic.with(|core| core.set_contact(vec![place.to_owned()], None).expect("a contact"));
+        meeting.carry_all();
+        patient.with(|core| {
+            let known = core.peers.get(&party).expect("a contact");
+            assert_eq!(known.card.contact.addresses, [place]);
+            assert_eq!(core.sessions.met().count(), 1, "the session goes on");
+        });
+    }
+    assert_eq!(patient.with(|core| std::mem::take(&mut core.sessions.left)), BTreeMap::from([(*clinic_endpoint, BTreeSet::from([places[0].to_owned()]))]));
+    // Where strangers are is nobody's business but the session's.
+    let strangers = [node(&directory, Kind::Organization, "one").await, node(&directory, Kind::Organization, "other").await];
+    let mut meeting = Meeting::begin(&strangers[0], &strangers[1]);
+    meeting.carry_all();
+    strangers[0].0.with(|core| core.set_contact(vec![places[0].to_owned()], None).expect("a contact"));
+    meeting.carry_all();
+    strangers[1].0.with(|core| {
+        assert_eq!(core.sessions.met().next().map(|(_, card, _)| card.contact.addresses.clone()), Some(vec![places[0].to_owned()]));
+        assert!(core.peers.iter().next().is_none() && core.sessions.left.is_empty());
+    });
 }
