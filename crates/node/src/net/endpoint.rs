@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use chartmesh_identity::EndpointKey;
 use iroh::{
     Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey, Watcher,
-    address_lookup::{AddrFilter, DnsAddressLookup, PkarrPublisher, PkarrResolver},
+    address_lookup::{
+        AddrFilter, AddressLookup, AddressLookupBuilder, AddressLookupBuilderError, DnsAddressLookup, PkarrPublisher, PkarrPublisherBuilder, PkarrResolver,
+        PkarrResolverBuilder,
+    },
     dns::DnsResolver,
     endpoint::{Builder, Connection, IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets},
 };
@@ -81,13 +84,29 @@ fn lookup(builder: Builder, config: &NetConfig) -> Result<Builder, NetError> {
         return Ok(builder.address_lookup(DnsAddressLookup::builder(origin.to_owned())));
     }
     let url = || origin.parse().map_err(|_| NetError::Config(format!("`{origin}` is not a URL")));
-    let builder = builder.address_lookup(PkarrResolver::builder(url()?));
+    let builder = builder.address_lookup(Direct(PkarrResolver::builder(url()?)));
     if !config.publish {
         return Ok(builder);
     }
     // With a relay, that is all the world needs to know; without one it would be no use.
     let filter = if config.relay.is_some() { AddrFilter::relay_only() } else { AddrFilter::unfiltered() };
-    Ok(builder.address_lookup(PkarrPublisher::builder(url()?).addr_filter(filter)))
+    Ok(builder.address_lookup(Direct(PkarrPublisher::builder(url()?).addr_filter(filter))))
+}
+
+/// A pkarr server that is asked without a proxy: the one that iroh is told of, the line, leads to the relay alone.
+#[derive(Debug)]
+struct Direct<T>(T);
+
+impl AddressLookupBuilder for Direct<PkarrResolverBuilder> {
+    fn into_address_lookup(self, endpoint: &Endpoint) -> Result<impl AddressLookup, AddressLookupBuilderError> {
+        Ok(self.0.dns_resolver(endpoint.dns_resolver()?.clone()).build(endpoint.tls_config().clone()))
+    }
+}
+
+impl AddressLookupBuilder for Direct<PkarrPublisherBuilder> {
+    fn into_address_lookup(self, endpoint: &Endpoint) -> Result<impl AddressLookup, AddressLookupBuilderError> {
+        Ok(self.0.dns_resolver(endpoint.dns_resolver()?.clone()).build(endpoint.secret_key().clone(), endpoint.tls_config().clone()))
+    }
 }
 
 fn announce(endpoint: &Endpoint) {

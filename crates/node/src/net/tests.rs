@@ -20,7 +20,7 @@ use iroh_blobs::{
 };
 use n0_future::StreamExt;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc};
 
 use super::{
     Blobs, Gate, Link, MAX_FRAME, Net, NetConfig, NetError, Route,
@@ -85,10 +85,14 @@ fn key(seed: u8) -> EndpointKey {
 }
 
 async fn node(seed: u8, gate: Arc<dyn Gate>) -> Node {
+    node_with(loopback(), seed, gate).await
+}
+
+async fn node_with(config: NetConfig, seed: u8, gate: Arc<dyn Gate>) -> Node {
     let dir = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(&dir.path().join("blobs")).await.unwrap();
     let (sender, links) = mpsc::channel(4);
-    let net = Net::start(&loopback(), &[seed; 32], blobs.clone(), gate, sender).await.unwrap();
+    let net = Net::start(&config, &[seed; 32], blobs.clone(), gate, sender).await.unwrap();
     Node { net, links, blobs, dir }
 }
 
@@ -541,6 +545,26 @@ async fn bytes_damaged_on_disk_are_never_handed_out() {
     assert!(sink.net.fetch(&[(blob, 50_000)], &[source.route()]).await.got.is_empty());
     source.end().await;
     sink.end().await;
+}
+
+/// iroh sends all HTTP through the proxy that it is told of, which is the line to the relay.
+#[tokio::test]
+async fn a_pkarr_server_is_asked_itself_where_there_is_a_relay_too() {
+    let (relay, server) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let url = |listener: &TcpListener| Some(format!("http://{}/pkarr", listener.local_addr().unwrap()));
+    let node = node_with(NetConfig { relay: url(&relay), dns: url(&server), ..loopback() }, 1, List::new(&[])).await;
+    let nowhere = Route { endpoint: key(9), addresses: Vec::new(), relay: None };
+    let asked = async {
+        let (mut stream, _) = server.accept().await.unwrap();
+        let mut request = [0; 11];
+        stream.read_exact(&mut request).await.unwrap();
+        assert_eq!(&request, b"GET /pkarr/");
+    };
+    tokio::select! {
+        () = asked => {}
+        called = node.net.connect(&nowhere, Duration::from_secs(60)) => panic!("the server was not asked: {:?}", called.err()),
+    }
+    node.end().await;
 }
 
 #[tokio::test]
