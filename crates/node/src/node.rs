@@ -100,7 +100,8 @@ pub(crate) fn advised(home: &Home, error: &VaultError) -> ApiError {
 impl Node {
     /// Opens the home of a node; nobody else may have it open.
     pub async fn open(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Self, ApiError> {
-        Self::with_vault(home, open_vault(home, passphrase).await?).await
+        // On the heap: what it takes to open everything is too much for the stack of whoever opens several.
+        Box::pin(Self::with_vault(home, open_vault(home, passphrase).await?)).await
     }
 
     /// Opens a home whose vault is open.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use chartmesh_identity::{AuthorKey, CharterHash, EntryHash, LaneId, LedgerId, PartyKey, Signed, Verified, from_canonical};
-use chartmesh_ledger::{Charter, CheckpointError, Entry};
+use chartmesh_ledger::{Charter, CheckpointError, Entry, GrantState, Ledger};
 
 use super::{
     crimes::Crimes,
@@ -309,12 +309,15 @@ impl World {
         }
     }
 
-    /// A device invites the party it meets to every ledger that has a grant for it and that the party's node does not hold.
+    /// A device invites the party it meets to every ledger that has a live grant for it and that the party's node does not hold.
     fn greet(&mut self, node: usize, link: u64, party: &PartyKey) {
         let Some(other) = self.other_end(node, link) else { return };
         let author = self.nodes[node].person.author();
         let replica: &Replica = &self.nodes[node].replica;
-        let granted = replica.ledgers.iter().filter(|(_, ledger)| ledger.is_active(&author) && ledger.circles(party).next().is_some());
+        let now = self.now(node);
+        let is_live = |grant: &GrantState| grant.party == *party && grant.is_live(now);
+        let is_due = |ledger: &Ledger| ledger.is_active(&author) && ledger.circles(party).any(|lane| ledger.lane(lane).grants.values().any(is_live));
+        let granted = replica.ledgers.iter().filter(|(_, ledger)| is_due(ledger));
         let granted = granted.map(|(id, _)| *id).filter(|id| !self.nodes[other].replica.ledgers.contains_key(id));
         let granted: Vec<LedgerId> = granted.collect();
         for ledger in granted {
