@@ -81,7 +81,7 @@ fn a_home_is_there_whole_or_not_at_all_when_its_making_is_killed() {
     let world = World::new();
     let mut chance = Chance::new(asked_for("CHARTMESH_CRASH_SEED", 1));
     let mut usual = Duration::from_millis(300);
-    for round in 0..asked_for("CHARTMESH_KILLS", 24) / 2 {
+    for round in 0..asked_for("CHARTMESH_KILLS", 24) / 4 {
         let home = world.bare(&format!("home-{round}"));
         let words = world.name(&format!("words-{round}"));
         let begun = Instant::now();
@@ -119,7 +119,7 @@ fn a_recovery_that_is_killed_can_be_done_again_or_has_happened() {
     let (words, ticket) = (world.name("maria.words"), custodian.ticket());
     let recover = ["recover", "--words-file", &words, "--from", &ticket, "--no-passphrase"];
     let mut usual = Duration::from_millis(500);
-    for round in 0..asked_for("CHARTMESH_KILLS", 24) / 3 {
+    for round in 0..asked_for("CHARTMESH_KILLS", 24) / 8 {
         let new = world.bare(&format!("new-{round}"));
         let begun = Instant::now();
         let mut running = new.start(&recover);

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::{NetConfig, Path, Route, error::NetError, line::Line};
 
 /// How long closed connections may take to drain. Every peer has been told by then; the rest is QUIC's politeness.
-const DRAIN_WAIT: Duration = Duration::from_millis(500);
+const DRAIN_WAIT: Duration = Duration::from_millis(200);
 /// ALPN of links (protocol.md "Replication").
 pub(super) const ALPN: &[u8] = b"chartmesh/3";
 /// Name of the service on a local network.
