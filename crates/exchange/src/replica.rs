@@ -63,7 +63,7 @@ impl Replica {
     /// Notes every entry of a ledger whose sealed body is not held, so that sessions ask for it: after loading a ledger.
     pub fn look_for_bodies(&mut self, ledger: LedgerId) {
         let Some(held) = self.ledgers.get(&ledger) else { return };
-        let without = held.lanes().flat_map(|lane| held.entries(lane)).filter(|entry| lacks_body(held, entry)).map(Entry::hash);
+        let without = held.lanes().flat_map(|lane| held.entries(lane)).filter(|entry| lacks_body(entry)).map(Entry::hash);
         self.bodiless.insert(ledger, without.collect());
     }
 
@@ -77,8 +77,8 @@ impl Replica {
     }
 }
 
-/// Whether an entry has a sealed body that is not held and was not erased on the patient's word.
-pub(crate) fn lacks_body(ledger: &Ledger, entry: &Entry) -> bool {
-    let lacks = entry.body.is_none() && entry.header.body.is_some();
-    lacks && !ledger.lane(&entry.header.lane).publishes.get(&entry.hash()).is_some_and(|publish| publish.withdrawn.values().any(|erase| *erase))
+/// Whether an entry has a sealed body that is not held. A Withdraw changes nothing about that, be it one that erases: it erases the ciphertext of documents, may be about some of a
+/// Publish alone, and may turn out to be void.
+pub(crate) fn lacks_body(entry: &Entry) -> bool {
+    entry.body.is_none() && entry.header.body.is_some()
 }

@@ -198,7 +198,7 @@ impl Session {
         if let Some(held) = ledger.get(&hash) {
             let header = &held.header;
             shared.tips.entry((header.lane, header.author)).or_default().add(header.seq, hash, header.prev);
-            if raw.body.is_none() || !lacks_body(ledger, held) {
+            if raw.body.is_none() || !lacks_body(held) {
                 return Ok(());
             }
         }
@@ -227,7 +227,7 @@ impl Session {
             taken.bodies.push(hash);
             return Ok(());
         }
-        if ledger.get(&hash).is_some_and(|entry| lacks_body(ledger, entry)) {
+        if ledger.get(&hash).is_some_and(lacks_body) {
             bodiless.insert(hash);
         }
         if author == replica.me.author {

@@ -1,7 +1,11 @@
 //! A session in good order: what is exchanged, what it costs, where it resumes.
 
-use chartmesh_exchange::{CHUNK, Effect, Event, Options, sim::lane};
-use chartmesh_identity::Kind;
+use chartmesh_exchange::{
+    CHUNK, Effect, Event, Options,
+    sim::{Draft, Node, lane},
+};
+use chartmesh_identity::{BlobHash, Kind};
+use chartmesh_ledger::{Action, Blob};
 use proptest::prelude::*;
 
 use crate::pair::{NOW, Pair, count, fill, meet, meet_for, phone_and_custodian, publish, write};
@@ -194,6 +198,37 @@ fn a_body_that_the_one_who_was_asked_gets_later_is_passed_on() {
     pair.run(&mut nodes, usize::MAX);
     assert!(nodes[1].replica.bodiless[&ledger].is_empty());
     assert!(pair.sessions[0].settled() && pair.sessions[1].settled());
+}
+
+/// The body describes the other document too, and a Withdraw may turn out to be void.
+#[test]
+fn the_body_of_a_publish_is_asked_for_and_taken_though_documents_of_it_are_to_be_erased() {
+    let (mut nodes, ledger) = phone_and_custodian();
+    let epoch = fill(&mut nodes[0], ledger, "notes", 0);
+    let blob = |n: u8| Blob { hash: BlobHash::of(&[n]), length: 1 };
+    let two = Action::Publish { documents: vec![blob(1), blob(2)] };
+    let publish = write(&mut nodes[0], ledger, Draft { epoch: Some(epoch), ..Draft::new(lane("notes"), two) });
+    let one = Action::Withdraw { publish, documents: vec![blob(1).hash], erase: true };
+    write(&mut nodes[0], ledger, Draft::new(lane("notes"), one));
+    let whole = nodes[0].replica.ledgers[&ledger].get(&publish).unwrap().clone();
+    let forget = |node: &mut Node| node.replica.ledgers.get_mut(&ledger).unwrap().erase_body(&publish);
+    let has_body = |node: &Node| node.replica.ledgers[&ledger].get(&publish).unwrap().body.is_some();
+
+    // Left out of what comes first: noted before the Withdraw is known.
+    forget(&mut nodes[0]);
+    meet(&mut nodes);
+    assert_eq!(nodes[1].replica.bodiless[&ledger], [publish].into());
+    nodes[0].replica.ledgers.get_mut(&ledger).unwrap().add_entry(whole).unwrap();
+    meet(&mut nodes);
+    assert!(has_body(&nodes[1]), "what was asked for is taken");
+    assert!(nodes[1].replica.bodiless[&ledger].is_empty());
+    assert!(!meet(&mut nodes).saw[1].frames().contains(&"want"), "nothing is asked for twice");
+
+    // Found to be missing later, when the Withdraw is known.
+    forget(&mut nodes[1]);
+    nodes[1].replica.look_for_bodies(ledger);
+    meet(&mut nodes);
+    assert!(has_body(&nodes[1]), "it is asked for");
 }
 
 #[test]
