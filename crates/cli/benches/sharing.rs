@@ -14,6 +14,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpListener,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -162,31 +163,31 @@ impl Age {
 
 /// How sealed files get from one directory to another.
 enum Mover {
-    /// To a daemon on loopback, which runs already.
-    Rsync { _daemon: Daemon, address: String },
+    /// To a daemon on loopback, by its address.
+    Rsync(String),
     /// Offered and fetched over loopback, without any relay.
     Sendme,
 }
 
 impl Mover {
+    /// The daemon is handed the one connection that comes, as inetd does it: there is nothing to wait for.
     fn rsync(world: &Path, into: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("rsync://{}/in/", listener.local_addr().expect("an address"));
         let config = world.join("rsyncd.conf");
-        std::fs::write(&config, format!("use chroot = no\naddress = 127.0.0.1\n[in]\npath = {}\nread only = no\nuid = root\ngid = root\n", path(into)))
-            .expect("a file");
-        let child = Command::new("rsync").args(["--daemon", "--no-detach", "--config", path(&config), "--port", &port.to_string()]).spawn().expect("rsync");
-        let daemon = Daemon(child);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "rsync does not start");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self::Rsync { _daemon: daemon, address: format!("rsync://127.0.0.1:{port}/in/") }
+        std::fs::write(&config, format!("use chroot = no\n[in]\npath = {}\nread only = no\nuid = root\ngid = root\n", path(into))).expect("a file");
+        std::thread::spawn(move || {
+            let (connection, _) = listener.accept().expect("a connection");
+            let mut daemon = Command::new("rsync");
+            daemon.args(["--daemon", "--config", path(&config)]).stdin(OwnedFd::from(connection)).stdout(Stdio::null());
+            assert!(daemon.status().expect("rsync").success(), "rsync --daemon");
+        });
+        Self::Rsync(address)
     }
 
     /// Takes a file or directory there, under its own name.
     fn carry(&self, from: &Path, into: &Path) {
-        let Self::Rsync { address, .. } = self else {
+        let Self::Rsync(address) = self else {
             let mut command = Command::new("sendme");
             command.arg("send").arg(from).args(["--relay", "disabled", "--no-progress"]).current_dir(from.parent().expect("a directory"));
             let mut sender = Daemon(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("sendme"));
