@@ -15,7 +15,7 @@ use crate::{
     manifest::{Listed, Manifest},
     node::Node,
     parts,
-    publish::{Outgoing, Place, publish},
+    publish::{Outgoing, Place, Word, publish},
     reading::State,
     view::Document,
     write::{Parts, Writer},
@@ -50,10 +50,9 @@ impl Looked {
             place: place.clone(),
             compartment: manifest.compartment,
             content,
-            resources: manifest.resources.facts(),
             extract_of: manifest.extract_of,
             part: manifest.part,
-            origin: Some((origin, manifest)),
+            word: Word::Given(origin, Box::new(manifest)),
         }))
     }
 }

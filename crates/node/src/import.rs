@@ -19,7 +19,7 @@ use crate::{
     core::{Core, with_article},
     node::Node,
     parts,
-    publish::{Outgoing, Place, publish},
+    publish::{Outgoing, Place, Word, publish},
     view::Document,
     write::Writer,
 };
@@ -127,8 +127,7 @@ fn seal_later(place: Place, mut draft: Draft) -> Box<dyn Iterator<Item = Outgoin
             place: place.clone(),
             compartment,
             content,
-            resources: vec![facts.clone()],
-            origin: None,
+            word: Word::Own(vec![facts.clone()]),
             extract_of: None,
             part: Some(part),
         }));
@@ -136,7 +135,7 @@ fn seal_later(place: Place, mut draft: Draft) -> Box<dyn Iterator<Item = Outgoin
     let resources: Vec<_> = draft.resources.iter().map(|resource| (&resource.facts, &resource.bytes[..])).collect();
     let content = Zeroizing::new(write_bundle(&compartment, &resources));
     let facts = draft.resources.into_iter().map(|resource: Resource| resource.facts).collect();
-    Box::new(std::iter::once(Outgoing { place, compartment, content, resources: facts, origin: None, extract_of: None, part: None }))
+    Box::new(std::iter::once(Outgoing { place, compartment, content, word: Word::Own(facts), extract_of: None, part: None }))
 }
 
 impl Core {

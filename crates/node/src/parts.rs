@@ -198,7 +198,7 @@ mod tests {
     use crate::{
         home::Home,
         manifest::Listed,
-        publish::{Outgoing, publish},
+        publish::{Outgoing, Word, publish},
         setup,
         write::Writer,
     };
@@ -258,8 +258,7 @@ mod tests {
                 place: place.clone(),
                 compartment,
                 content: Zeroizing::new(content),
-                resources,
-                origin: Some((origin, manifest)),
+                word: Word::Given(origin, Box::new(manifest)),
                 extract_of: None,
                 part: Some(part),
             });

@@ -48,12 +48,18 @@ pub(crate) struct Outgoing {
     /// Which compartment it is meant for; differs from the place's in the inbox.
     pub(crate) compartment: Compartment,
     pub(crate) content: Zeroizing<Vec<u8>>,
-    pub(crate) resources: Vec<ResourceFacts>,
-    /// The author's word, where there is one already.
-    pub(crate) origin: Option<(Signed<Origin>, Manifest)>,
+    pub(crate) word: Word,
     pub(crate) extract_of: Option<BlobHash>,
     /// That the content is a part of the one resource.
     pub(crate) part: Option<Part>,
+}
+
+/// Whose word a document is.
+pub(crate) enum Word {
+    /// That of whoever seals it, on these resources.
+    Own(Vec<ResourceFacts>),
+    /// Its author's, with the manifest that goes with it.
+    Given(Signed<Origin>, Box<Manifest>),
 }
 
 /// Who seals.
@@ -71,26 +77,26 @@ impl Publisher {
     }
 
     fn seal(&self, outgoing: Outgoing) -> Result<Sealed, ApiError> {
-        let Outgoing { place, compartment, content, resources, origin, extract_of, part } = outgoing;
-        let (origin, author, author_name, time) = match origin {
-            Some((origin, manifest)) => (origin, manifest.author, manifest.author_name, manifest.time),
-            None => {
+        let Outgoing { place, compartment, content, word, extract_of, part } = outgoing;
+        let (origin, author, author_name, time, resources) = match word {
+            Word::Given(origin, manifest) => (origin, manifest.author, manifest.author_name, manifest.time, manifest.resources),
+            Word::Own(facts) => {
+                let resources = Listed::new(&facts).ok_or_else(|| ApiError::failed("the list of a document's resources is too long"))?;
                 let origin = Origin {
                     ledger: self.ledger,
                     content: *BlobHash::of(&content).as_bytes(),
-                    media_type: media_type(part, &resources),
+                    media_type: media_type(part, &facts),
                     labels: vec![compartment.to_string()],
                     time: self.now,
                     supersedes: Vec::new(),
                     author: self.author(),
                     derived_from: extract_of,
                 };
-                (Signed::sign(origin, &self.key).signed().clone(), self.author(), self.name.clone(), self.now)
+                (Signed::sign(origin, &self.key).signed().clone(), self.author(), self.name.clone(), self.now, resources)
             }
         };
         let header = Header { ledger: self.ledger, compartment: place.compartment.to_string(), publisher: self.author(), origin };
         let document = seal_document(&content, &header, &place.recipient, LEVEL).map_err(ApiError::failed)?;
-        let resources = Listed::new(&resources).ok_or_else(|| ApiError::failed("the list of a document's resources is too long"))?;
         let manifest = Manifest {
             blob: document.hash,
             length: document.bytes.len() as u64,

@@ -22,7 +22,7 @@ use crate::{
     grants::document_key,
     manifest::Manifest,
     node::Node,
-    publish::{MANIFEST_BYTES, Outgoing, publish},
+    publish::{MANIFEST_BYTES, Outgoing, Word, publish},
     time,
     view::{Document, OpenGrant},
     write::{Parts, Writer, seal_body},
@@ -106,8 +106,7 @@ impl Node {
                 place,
                 compartment,
                 content: Zeroizing::new(write_bundle(&compartment, &covered)),
-                resources: covered.iter().map(|(facts, _)| (*facts).clone()).collect(),
-                origin: None,
+                word: Word::Own(covered.iter().map(|(facts, _)| (*facts).clone()).collect()),
                 extract_of: Some(share.manifest.blob),
                 part: None,
             });
