@@ -54,8 +54,8 @@ pub(super) struct Shared {
     pub(super) unconfirmed: bool,
     /// Charters held when last pushed.
     pub(super) charters_then: usize,
-    /// Whether an `Unknown` was already answered with our charters.
-    retried: bool,
+    /// Charters that were held when an `Unknown` was last answered with them.
+    offered: usize,
     /// Frames of content sent, acknowledged by the peer, and received.
     pub(super) sent: u64,
     pub(super) acked: u64,
@@ -95,7 +95,7 @@ impl Shared {
             hearing: false,
             unconfirmed: false,
             charters_then: 0,
-            retried: false,
+            offered: 0,
             sent: 0,
             acked: 0,
             got: 0,
@@ -158,11 +158,11 @@ impl Session {
 
     fn open(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
         let Some(view) = self.view(replica, ledger, now) else { return };
-        let retried = self.shared.get(&ledger).is_some_and(|shared| shared.retried);
+        let offered = self.shared.get(&ledger).map_or(0, |shared| shared.offered);
         let opening = self.next_opening;
         self.next_opening += 2;
         let mut shared = Shared::new(Phase::Asked, opening);
-        shared.retried = retried;
+        shared.offered = offered;
         shared.assume(&view);
         let mut beyond = view.beyond();
         let mut digest = view.digest();
@@ -303,19 +303,22 @@ impl Session {
         }
     }
 
-    /// The peer does not hold the ledger, or not for us. If our charter lists the peer, its copy may be older than ours: it gets our charters, once, and is asked again.
+    /// The peer does not hold the ledger, or not for us. If our charter lists the peer, its copy may be older than ours: it gets our charters, again when there are more, and is
+    /// asked again.
     pub(super) fn take_unknown(&mut self, replica: &Replica, ledger: LedgerId, opening: u64, now: i64, out: &mut Vec<Effect>) {
         let Some(shared) = self.shared.get(&ledger).filter(|shared| shared.opening == opening) else { return };
-        let (asked, retried) = (shared.phase == Phase::Asked, shared.retried);
+        let (asked, offered) = (shared.phase == Phase::Asked, shared.offered);
+        let held = replica.ledgers.get(&ledger);
+        let charters = held.map_or(0, |held| held.charters().count());
         let mut shut = Shared::new(Phase::Shut, opening);
-        shut.retried = true;
+        shut.offered = charters;
         self.put(ledger, shut);
         let Some(party) = self.party() else { return };
         let listed = matches!(replica.standing(ledger, &party, &self.remote), Peer::Device(_) | Peer::Custodian(_));
         if asked
-            && !retried
+            && charters > offered
             && listed
-            && let Some(held) = replica.ledgers.get(&ledger)
+            && let Some(held) = held
         {
             push::charters(ledger, held.charters().cloned(), out);
             self.open(replica, ledger, now, out);

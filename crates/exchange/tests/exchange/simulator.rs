@@ -43,6 +43,15 @@ fn a_body_that_was_left_out_comes_though_its_documents_are_withdrawn_by_then() {
     assert!(report.lines.iter().any(|line| line.contains("Ben's phone gets want")), "it came to that");
 }
 
+/// This broke a rule once.
+#[test]
+fn a_custodian_that_is_put_back_within_a_session_hears_of_it() {
+    let script: Script = include_str!("scripts/put-back.txt").parse().unwrap();
+    let report = sim::run_script(&script, true);
+    assert!(report.problems.is_empty(), "{:#?}", report.problems);
+    assert!(report.lines.iter().any(|line| line.contains("the words put the custodians back")), "it came to that");
+}
+
 #[test]
 fn what_must_hold_does() {
     for seed in 0..8 {

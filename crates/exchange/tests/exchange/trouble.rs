@@ -5,7 +5,7 @@ use chartmesh_exchange::{
     sim::{Node, Person, charter, key, lane, next_charter},
 };
 use chartmesh_identity::{CharterHash, EntryHash, Kind, LedgerId, Signed};
-use chartmesh_ledger::RawEntry;
+use chartmesh_ledger::{Charter, RawEntry};
 use proptest::prelude::*;
 use serde_bytes::ByteBuf;
 
@@ -133,6 +133,24 @@ fn that_a_ledger_is_unknown_counts_for_the_opening_that_it_names() {
         pair.tell(&mut nodes, 0, Event::Changed(ledger));
         assert_eq!(pair.saw[0].frames()[said], goes_on_with, "{opening} of 1");
     }
+}
+
+/// The phone has a version without the custodian, and serves it nothing. Once words have decided for the custodian, which hears of that within the same session, so must the phone.
+#[test]
+fn whoever_does_not_know_us_gets_our_charters_again_when_there_are_more() {
+    let (mut nodes, ledger) = phone_and_custodian();
+    fill(&mut nodes[0], ledger, "notes", 1);
+    let held = &nodes[0].replica.ledgers[&ledger];
+    let (genesis, hash) = (held.charter().clone(), held.charter_hash());
+    let next = |root, change: fn(&mut Charter)| next_charter(&genesis, hash, ledger, &key(root), change);
+    let (without, decided) = (next("rank 1", |next| next.custodians.clear()), next("rank 0", |_| {}));
+    assert!(nodes[0].add_charter(ledger, without.signed()));
+    let mut pair = meet(&mut nodes);
+    assert_eq!(count(&nodes[1], ledger), 0, "the phone tells a custodian that is none nothing");
+    assert!(nodes[1].add_charter(ledger, decided.signed()));
+    pair.tell(&mut nodes, 1, Event::Changed(ledger));
+    pair.run(&mut nodes, usize::MAX);
+    assert_eq!(count(&nodes[1], ledger), 2);
 }
 
 #[test]
