@@ -14,6 +14,7 @@ use std::{
 
 use chartmesh_identity::{from_canonical, to_canonical};
 use chartmesh_records::MAX_IMPORT;
+use chartmesh_sealing::wiped;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -114,7 +115,7 @@ async fn converse(node: Node, mut stream: UnixStream) {
                 _ = working.tick(), if there => there = stream.write_all(&[0; 4]).await.is_ok(),
             }
         };
-        if !there || send_bytes(&mut stream, &pack(answer, MAX_MESSAGE)).await.is_err() {
+        if !there || send_bytes(&mut stream, &wiped(|| pack(answer, MAX_MESSAGE))).await.is_err() {
             return;
         }
     }

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use chartmesh_identity::{BlobHash, EntryHash, LaneId, LedgerId, Signed};
 use chartmesh_ledger::Action;
 use chartmesh_records::{Coding, Compartment, Input, ResourceFacts, Sensitivity, import, read_bundle, read_resource};
-use chartmesh_sealing::Origin;
+use chartmesh_sealing::{Origin, wiped};
 use zeroize::Zeroizing;
 
 use crate::{
     api::ApiError,
+    aside::aside,
     core::Core,
     manifest::{Listed, Manifest},
     node::Node,
@@ -128,7 +129,7 @@ impl Node {
         }
         let places: Vec<(EntryHash, BlobHash)> = due.documents.iter().map(|(publish, manifest)| (*publish, manifest.blob)).collect();
         let parts::Joined { bytes, origins, .. } = self.join(id, &places, first.resources.facts().first()?).await.ok()?;
-        let (content, facts) = tokio::task::spawn_blocking(move || read_resource(&bytes).ok().map(|facts| (bytes, facts))).await.ok()??;
+        let (content, facts) = aside(move || read_resource(&bytes).ok().map(|facts| (bytes, facts))).await.ok()??;
         let derived = BTreeMap::from([(facts.hash, facts)]);
         let manifests = due.documents.iter().map(|(_, manifest)| relabel(manifest, &derived)).collect::<Option<_>>()?;
         Some(Looked { manifests, origins, content })
@@ -157,7 +158,7 @@ impl Core {
 /// What a document's content says of its resources. None if the content is not what the manifest lists.
 fn derived(manifest: &Manifest, content: &[u8]) -> Option<BTreeMap<[u8; 32], ResourceFacts>> {
     listed(manifest, content)?;
-    let derived = import([Input::new("document", content.to_vec())]).ok()?;
+    let derived = wiped(|| import([Input::new("document", content.to_vec())])).ok()?;
     Some(derived.drafts.into_iter().flat_map(|draft| draft.resources).map(|resource| (resource.facts.hash, resource.facts)).collect())
 }
 
@@ -203,10 +204,12 @@ fn relabel(old: &Manifest, derived: &BTreeMap<[u8; 32], ResourceFacts>) -> Optio
 
 /// The resources of a document, if they are those that its manifest lists.
 pub(crate) fn listed(manifest: &Manifest, content: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let resources = read_bundle(content).ok()?;
-    let same = resources.len() == manifest.resources.len()
-        && resources.iter().zip(manifest.resources.facts()).all(|(bytes, facts)| facts.hash == *blake3::hash(bytes).as_bytes());
-    same.then_some(resources)
+    wiped(|| {
+        let resources = read_bundle(content).ok()?;
+        let same = resources.len() == manifest.resources.len()
+            && resources.iter().zip(manifest.resources.facts()).all(|(bytes, facts)| facts.hash == *blake3::hash(bytes).as_bytes());
+        same.then_some(resources)
+    })
 }
 
 /// All labels of both, with the higher confidentiality.

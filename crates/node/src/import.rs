@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     api::{ApiError, ImportInfo, ImportPath, RefusedInfo},
+    aside::aside,
     consents::id_of,
     core::{Core, with_article},
     node::Node,
@@ -37,7 +38,7 @@ impl Node {
             }
             core.find_patient(patient)
         })?;
-        let (files, skipped, read) = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
+        let (files, skipped, read) = aside(move || -> Result<_, ApiError> {
             let Found { files, skipped } = collect(&paths)?;
             let count = files.len() as u64;
             Ok((count, skipped, read(files)?))

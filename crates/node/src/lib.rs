@@ -13,6 +13,7 @@
 //! - *doorkeeper* (`control.rs`): answers programs of the same user over `control.sock`.
 
 pub mod api;
+mod aside;
 mod calling;
 mod charter;
 pub mod client;

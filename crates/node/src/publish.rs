@@ -7,13 +7,14 @@ use std::{collections::BTreeMap, iter::Peekable, sync::Arc};
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, LaneId, LedgerId, Recipient, Signed, SigningSecret, to_canonical};
 use chartmesh_ledger::{Action, Blob, PublishBody, Use};
 use chartmesh_records::{Compartment, ResourceFacts};
-use chartmesh_sealing::{Header, Origin, seal_document};
+use chartmesh_sealing::{Header, Origin, seal_document, wiped};
 use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::{
     api::ApiError,
+    aside::aside,
     core::Core,
     manifest::{Listed, Manifest},
     node::Node,
@@ -132,7 +133,9 @@ fn seal_all(publisher: &Publisher, outgoing: Vec<Outgoing>) -> Result<Vec<Sealed
     std::thread::scope(|scope| {
         let threads: Vec<_> = shares
             .into_iter()
-            .map(|share| scope.spawn(move || share.into_iter().map(|(index, one)| Ok((index, publisher.seal(one)?))).collect::<Result<Vec<_>, ApiError>>()))
+            .map(|share| {
+                scope.spawn(move || wiped(|| share.into_iter().map(|(index, one)| Ok((index, publisher.seal(one)?))).collect::<Result<Vec<_>, ApiError>>()))
+            })
             .collect();
         for thread in threads {
             sealed.extend(thread.join().map_err(|_| ApiError::failed("sealing was cut short"))??);
@@ -168,7 +171,7 @@ impl Node {
     /// Seals documents and puts them on disk. Nothing names them yet.
     pub(crate) async fn seal_and_store(&self, publisher: Publisher, outgoing: Box<dyn Iterator<Item = Outgoing> + Send>) -> Result<Vec<Stored>, ApiError> {
         let (rounds, mut sealed) = mpsc::channel(1);
-        let sealing = tokio::task::spawn_blocking(move || {
+        let sealing = aside(move || {
             let mut outgoing = outgoing.peekable();
             while outgoing.peek().is_some() {
                 let round = next_round(&mut outgoing);

@@ -9,11 +9,12 @@ use chartmesh_consent::{Terms, purpose};
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, GrantId, LedgerId};
 use chartmesh_ledger::{Action, ReceiptBody, Use};
 use chartmesh_records::{Coding, Compartment, ResourceFacts, ResourceKey, Typed, bundle_around, read_bundle, supersedes};
-use chartmesh_sealing::{Expected, FileKey, Identity, Key, OpenedDocument, open_document};
+use chartmesh_sealing::{Expected, FileKey, Identity, Key, OpenedDocument, open_document, wiped};
 use tokio::task::JoinSet;
 
 use crate::{
     api::{ApiError, ExportInfo, RecordInfo, RefusedInfo, ShownInfo, VersionInfo},
+    aside::aside,
     core::Core,
     manifest::Manifest,
     node::Node,
@@ -417,8 +418,10 @@ impl Node {
             Source::Parts(parts) => std::mem::take(&mut *self.join(&id, &parts, &facts).await?.bytes),
             Source::Bundle(publish, blob, index) => {
                 let opened = self.open_document(&id, &publish, &blob).await?;
-                let resources = read_bundle(&opened.content).map_err(|error| ApiError::failed(format_args!("document {}: {error}", blob.short())))?;
-                let resource = resources.into_iter().nth(index).filter(|bytes| facts.hash == *blake3::hash(bytes).as_bytes());
+                let resource = wiped(|| {
+                    let resources = read_bundle(&opened.content).map_err(|error| ApiError::failed(format_args!("document {}: {error}", blob.short())))?;
+                    Ok::<_, ApiError>(resources.into_iter().nth(index).filter(|bytes| facts.hash == *blake3::hash(bytes).as_bytes()))
+                })?;
                 resource.ok_or_else(|| ApiError::failed(format_args!("document {} is quarantined: it does not hold what its manifest says", blob.short())))?
             }
         };
@@ -491,7 +494,7 @@ impl Node {
         let bytes = self.blob(blob).await.map_err(ExportError::Document)?;
         let opener = self.with(|core| core.opener(id, publish, blob)).map_err(ExportError::Document)?;
         let blob = *blob;
-        let work = tokio::task::spawn_blocking(move || {
+        let work = aside(move || {
             let opened = opener.open(&bytes).map_err(ExportError::Document)?;
             let resources = read_bundle(&opened.content).map_err(|error| ExportError::Document(ApiError::failed(error)))?;
             write_bundle(&directory, &opened.header.compartment, &blob, &[&opened.content])?;

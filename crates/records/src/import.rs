@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
 use bytes::Bytes;
+use chartmesh_sealing::wiped;
 
 use crate::envelope::{Unreadable, entry, read_envelope};
 use crate::extract::{Place, Reading, read};
@@ -141,7 +142,7 @@ pub fn import_with(inputs: impl IntoIterator<Item = Input>, check: impl Fn(&[u8]
     let mut reader = Reader { unchecked, seen: BTreeMap::new(), items: Vec::new(), refused: Vec::new(), duplicates: 0, bytes: 0 };
     let (items, refused, duplicates) = thread::scope(|scope| {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let checkers: Vec<_> = (0..cores).map(|_| scope.spawn(|| check_all(&waiting, &check))).collect();
+        let checkers: Vec<_> = (0..cores).map(|_| scope.spawn(|| wiped(|| check_all(&waiting, &check)))).collect();
         let read = inputs.into_iter().enumerate().try_for_each(|(at, input)| reader.input(at, &input));
         // The checkers end once the reader hands them nothing more.
         let Reader { unchecked, mut items, refused, duplicates, .. } = reader;

@@ -12,6 +12,7 @@ use crate::{
     frames::{self, LayoutError},
     keys::FileKey,
     origin::{Header, Origin},
+    stack::wiped,
 };
 
 /// Longest content of one document, in bytes. Longer attachments travel in parts.
@@ -92,6 +93,10 @@ pub enum DocumentError {
 ///
 /// The header is taken as it is: whether its origin is signed and fits the content, those who open it will check.
 pub fn seal_document(content: &[u8], header: &Header, to: &Recipient, level: i32) -> Result<SealedDocument, SealError> {
+    wiped(|| seal_content(content, header, to, level))
+}
+
+fn seal_content(content: &[u8], header: &Header, to: &Recipient, level: i32) -> Result<SealedDocument, SealError> {
     let content_length = content.len() as u64;
     if content_length > MAX_CONTENT {
         return Err(SealError::TooLong { length: content_length, limit: MAX_CONTENT });
@@ -104,12 +109,16 @@ pub fn seal_document(content: &[u8], header: &Header, to: &Recipient, level: i32
 
 /// Opens a document with the identity that it is sealed to or with its own file key, and checks it against its entry.
 pub fn open_document<'k>(bytes: &[u8], key: impl Into<Key<'k>>, expected: &Expected<'_>) -> Result<OpenedDocument, DocumentError> {
+    wiped(|| open_content(bytes, key.into(), expected))
+}
+
+fn open_content(bytes: &[u8], key: Key<'_>, expected: &Expected<'_>) -> Result<OpenedDocument, DocumentError> {
     if BlobHash::of(bytes) != expected.hash {
         return Err(DocumentError::Hash);
     }
     let length = expected.content_length;
     let capacity = usize::try_from(length).ok().filter(|_| length <= MAX_CONTENT).ok_or(DocumentError::TooLong(length))?;
-    let plaintext = open_with(bytes, key.into())?;
+    let plaintext = open_with(bytes, key)?;
     let (header, compressed) = frames::split(&plaintext)?;
     let header: Header = from_canonical(header).map_err(DocumentError::Header)?;
     let content = Zeroizing::new(zstd::bulk::decompress(compressed, capacity).map_err(|_| DocumentError::Content(length))?);

@@ -12,6 +12,7 @@ mod keys;
 mod origin;
 mod packed;
 mod passphrase;
+mod stack;
 mod text;
 mod xwing;
 
@@ -22,4 +23,5 @@ pub use keys::{FileKey, Identity};
 pub use origin::{Header, Origin};
 pub use packed::{pack, packed_length, unpack};
 pub use passphrase::{DEFAULT_WORK_FACTOR, MAX_WORK_FACTOR, PassphraseError, open_passphrase, seal_passphrase};
+pub use stack::wiped;
 pub use text::{KeyTextError, parse_recipient, recipient_to_text};
