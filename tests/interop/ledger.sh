@@ -10,6 +10,7 @@ work=$(mktemp -d)
 running=
 finish() {
     for pid in $running; do kill "$pid" 2>/dev/null || true; done
+    for pid in $running; do wait "$pid" || true; done
     rm -rf "$work"
 }
 trap finish EXIT

@@ -224,9 +224,17 @@ fn a_repair_brings_everything_back_from_a_custodian() {
         fs::write(&two[0], second).and_then(|()| fs::write(&two[1], first)).expect("writing them");
     });
     mend("the database of documents", &|| edit(&patient.path().join("blobs/blobs.db"), |content| content.truncate(5000)));
-    mend("the vault's index", &|| {
+    let damage_the_index = || {
         let index = files(&patient.path().join("vault/metadata")).into_iter().filter(|file| fs::metadata(file).is_ok_and(|file| file.len() > 0));
         index.for_each(|file| edit(&file, |content| content[9] ^= 1));
+    };
+    mend("the vault's index", &damage_the_index);
+    mend("everything at once", &|| {
+        damage_the_index();
+        edit(&patient.path().join("commits"), |content| content[30] ^= 1);
+        edit(&patient.path().join("blobs/blobs.db"), |content| content[5000] ^= 1);
+        documents().take(2).for_each(|file| edit(&file, |content| content[100] ^= 4));
+        fs::remove_file(documents().last().expect("a document")).expect("removing it");
     });
     mend("the number of commits", &|| edit(&patient.path().join("commits"), |content| content[30] ^= 1));
     // It goes on writing, under the same key.
@@ -235,6 +243,18 @@ fn a_repair_brings_everything_back_from_a_custodian() {
     patient.json(&["sync"]);
     assert_eq!(patient.json(&["ledger", "verify"])["ok"], true);
     keeping.stop();
+}
+
+/// redb writes the first bytes of a new database last.
+#[test]
+fn a_store_of_documents_whose_making_was_cut_off_is_made_again() {
+    let world = World::new();
+    let patient = world.home("patient", "maria");
+    fs::create_dir_all(patient.path().join("blobs")).expect("a directory");
+    fs::write(patient.path().join("blobs/blobs.db"), vec![0; 50_000]).expect("a file");
+    assert!(is_sound(&patient));
+    assert_eq!(patient.json(&["import", &world.write("chart.json", &chart::result("first"))])["published"], 1);
+    assert!(is_sound(&patient));
 }
 
 #[test]

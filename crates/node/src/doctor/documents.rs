@@ -13,7 +13,7 @@ use crate::{
     api::{ApiError, DoctorInfo},
     core::Core,
     home::Home,
-    net::{file_of, files, unreadable},
+    net::{file_of, files, is_unfinished, unreadable},
     node::Node,
     reading::Opener,
 };
@@ -98,7 +98,9 @@ pub(super) async fn look(home: &Home, scratch: &Path, core: &Core, info: &mut Do
         }
     }
     let sound: Vec<BlobHash> = wanted.keys().filter(|blob| !found.bad.contains(blob)).copied().collect();
-    if !sound.is_empty() || dir.join("blobs.db").exists() {
+    // One whose making was cut off is made again when the node starts.
+    let is_made = dir.join("blobs.db").exists() && !is_unfinished(&dir).map_err(ApiError::failed)?;
+    if !sound.is_empty() || is_made {
         let problem = match unreadable(&dir, scratch, &sound).await {
             Ok(unreadable) if unreadable.is_empty() => None,
             Ok(unreadable) => Some(format!("it does not lead to {} documents that are there", unreadable.len())),

@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -39,6 +39,9 @@ use super::{
 
 /// Present while a store is open: found when opening, the last run ended without [`Blobs::shutdown`].
 const MARKER: &str = "open";
+const DATABASE: &str = "blobs.db";
+/// What redb begins a file with, in bytes. It writes them when all else of a new database is on disk.
+const MAGIC: u64 = 9;
 /// Blobs up to this are stored in one go, larger ones as their parts arrive.
 pub(super) const WHOLE: u64 = 1 << 20;
 /// Leaves of a hash tree, and bytes of each of its inner nodes (bao, as iroh-blobs uses it).
@@ -78,11 +81,14 @@ impl Blobs {
         create_private(dir).map_err(NetError::store)?;
         let unclean = dir.join(MARKER).exists();
         File::create(dir.join(MARKER)).map_err(NetError::store)?;
+        if is_unfinished(dir).map_err(NetError::store)? {
+            fs::remove_file(dir.join(DATABASE)).map_err(NetError::store)?;
+        }
         let mut options = Options::new(dir);
         options.inline = InlineOptions { max_data_inlined: 0, max_outboard_inlined: tree_size(WHOLE) };
         let (sweeper, collector) = sweep::channel();
         options.gc = Some(collector);
-        let opened = timeout(OPEN_WAIT, FsStore::load_with_opts(dir.join("blobs.db"), options)).await;
+        let opened = timeout(OPEN_WAIT, FsStore::load_with_opts(dir.join(DATABASE), options)).await;
         let store: Store = opened.map_err(|_| NetError::Store("its database does not open".into()))?.map_err(NetError::store)?.into();
         let blobs = Self(Arc::new(Inner {
             dir: dir.to_owned(),
@@ -293,6 +299,16 @@ pub(super) fn to_id(hash: Hash) -> BlobHash {
 /// A panic elsewhere leaves these sets usable.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Whether the making of the store's database was cut off. It was not if there is a document.
+pub(crate) fn is_unfinished(dir: &Path) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    match File::open(dir.join(DATABASE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?.take(MAGIC).read_to_end(&mut magic)?,
+    };
+    Ok(magic.iter().all(|byte| *byte == 0) && files(dir)?.is_empty())
 }
 
 /// The file of a blob's bytes, in the store's directory.

@@ -52,7 +52,7 @@ pub use self::{
     link::{Link, LinkReceiver, LinkSender, MAX_FRAME},
 };
 pub(crate) use self::{
-    blobs::{file_of, files},
+    blobs::{file_of, files, is_unfinished},
     shadow::unreadable,
 };
 use self::{connections::Connections, line::Line, pool::Pool};

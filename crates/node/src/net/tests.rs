@@ -516,6 +516,26 @@ async fn after_a_power_cut_a_blob_is_whole_or_not_there() {
     blobs.shutdown().await.unwrap();
 }
 
+/// As redb leaves it: the first bytes are written last.
+#[tokio::test]
+async fn a_database_whose_making_was_cut_off_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("blobs.db");
+    fs::write(&database, [vec![0; 9], vec![1; 5000]].concat()).unwrap();
+    let blobs = Blobs::open(dir.path()).await.unwrap();
+    let blob = blobs.put(bytes(1, 5000)).await.unwrap();
+    blobs.shutdown().await.unwrap();
+    let mut damaged = fs::read(&database).unwrap();
+    damaged[..9].fill(0);
+    fs::write(&database, &damaged).unwrap();
+    assert!(Blobs::open(dir.path()).await.is_err(), "where there are documents, it was whole once");
+    assert_eq!(fs::read(&database).unwrap(), damaged);
+    fs::remove_file(dir.path().join(format!("data/{blob}.data"))).unwrap();
+    damaged[8] = 1;
+    fs::write(&database, &damaged).unwrap();
+    assert!(Blobs::open(dir.path()).await.is_err(), "that is not what a cut leaves");
+}
+
 #[tokio::test]
 async fn after_a_failed_sync_nothing_counts_as_stored_until_the_store_is_opened_again() {
     let dir = tempfile::tempdir().unwrap();
