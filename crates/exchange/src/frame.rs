@@ -3,9 +3,9 @@
 //! A frame is one deterministic CBOR object (schemas/exchange.cddl). Everything that comes from a peer is counted before it is decoded and bounded after it, so that no
 //! frame costs more memory than a small multiple of its length. This file touches nothing but bytes.
 
-use chartmesh_identity::{AuthorKey, Card, CborError, CharterHash, EntryHash, LaneId, LedgerId, Signed, from_canonical, to_canonical};
+use chartmesh_identity::{AuthorKey, Card, CborError, CharterHash, EntryHash, Exactly, LaneId, LedgerId, Signed, from_canonical, to_canonical};
 use chartmesh_ledger::{Charter, Checkpoint, Claim, RawEntry};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::ByteBuf;
 use thiserror::Error;
 
@@ -26,6 +26,16 @@ pub const MAX_INVITATION: usize = 3 << 20;
 
 /// The tip of one author's log: author, sequence number, hash. A forked log has several.
 pub type Tip = (AuthorKey, u64, EntryHash);
+
+fn lanes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(LaneId, Vec<Tip>)>, D::Error> {
+    let lanes: Vec<Exactly<(LaneId, Vec<Exactly<Tip>>)>> = Vec::deserialize(deserializer)?;
+    Ok(lanes.into_iter().map(|Exactly((lane, tips))| (lane, tips.into_iter().map(|Exactly(tip)| tip).collect())).collect())
+}
+
+fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(LaneId, i64)>, D::Error> {
+    let pairs: Vec<Exactly<(LaneId, i64)>> = Vec::deserialize(deserializer)?;
+    Ok(pairs.into_iter().map(|Exactly(pair)| pair).collect())
+}
 
 /// What one side says to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +69,7 @@ pub enum Frame {
         /// BLAKE3 over all that the pair shares, as far as the sender knows: 32 bytes.
         digest: ByteBuf,
         /// From a party to a device or custodian: tips that it holds of logs that it is not, or no longer, served. Empty for a party whose grants are all live.
+        #[serde(deserialize_with = "lanes")]
         beyond: Vec<(LaneId, Vec<Tip>)>,
     },
     /// The sender has named every ledger that it means to name for now.
@@ -86,8 +97,10 @@ pub enum Frame {
         /// Charter versions.
         charters: Vec<CharterHash>,
         /// Per lane the tips of every log, each fork's too.
+        #[serde(deserialize_with = "lanes")]
         lanes: Vec<(LaneId, Vec<Tip>)>,
         /// Time of the newest checkpoint per circle lane, in seconds since 1970.
+        #[serde(deserialize_with = "pairs")]
         checkpoints: Vec<(LaneId, i64)>,
         /// Whether the sender, a party, waits for `Held` before it gives entries; told in the last frame.
         confirm: bool,
@@ -101,6 +114,7 @@ pub enum Frame {
         /// Of which opening.
         opening: u64,
         /// Per lane some of the tips that the party named.
+        #[serde(deserialize_with = "lanes")]
         lanes: Vec<(LaneId, Vec<Tip>)>,
         /// False if another `Held` frame of this ledger follows.
         last: bool,
@@ -320,6 +334,7 @@ fn items_within(bytes: &[u8], most: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ciborium::Value;
     use proptest::prelude::*;
 
     use super::*;
@@ -349,6 +364,46 @@ mod tests {
             Frame::Invite { sealed: ByteBuf::from([1]) },
             Frame::Bye,
         ]
+    }
+
+    /// Each with one array that has one item more.
+    fn grown(value: &Value) -> Vec<Value> {
+        match value {
+            Value::Array(items) => {
+                let longer = Value::Array(items.iter().cloned().chain([Value::from(7)]).collect());
+                let within = (0..items.len()).flat_map(|at| {
+                    grown(&items[at])
+                        .into_iter()
+                        .map(move |item| Value::Array(items.iter().enumerate().map(|(other, old)| if other == at { &item } else { old }).cloned().collect()))
+                });
+                within.chain([longer]).collect()
+            }
+            Value::Map(entries) => (0..entries.len())
+                .flat_map(|at| {
+                    grown(&entries[at].1).into_iter().map(move |value| {
+                        let mut entries = entries.clone();
+                        entries[at].1 = value;
+                        Value::Map(entries)
+                    })
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn no_array_has_items_beyond_its_type() {
+        let mut refused = 0;
+        for frame in every_frame() {
+            for longer in grown(&from_canonical(&frame.encode()).unwrap()) {
+                let bytes = to_canonical(&longer);
+                match Frame::decode(&bytes) {
+                    Ok(read) => assert_eq!(read.encode(), bytes, "a list of numbers"),
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(refused > 40, "{refused}");
     }
 
     #[test]

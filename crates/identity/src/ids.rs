@@ -11,6 +11,8 @@ use serde::{
 use serde_bytes::ByteBuf;
 use thiserror::Error;
 
+use crate::exactly::Exactly;
+
 /// Why a text or a byte string is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IdError {
@@ -24,7 +26,7 @@ fn read<'de, D: Deserializer<'de>, const N: usize>(deserializer: D, name: &'stat
         let text = String::deserialize(deserializer)?;
         return parse(&text, name).map_err(D::Error::custom);
     }
-    let (found, bytes) = <(u64, ByteBuf)>::deserialize(deserializer)?;
+    let Exactly((found, bytes)) = Exactly::<(u64, ByteBuf)>::deserialize(deserializer)?;
     if found != algorithm {
         return Err(D::Error::invalid_value(Unexpected::Unsigned(found), &format!("a {name} of algorithm {algorithm}").as_str()));
     }

@@ -6,6 +6,7 @@
 mod card;
 mod cbor;
 mod certificate;
+mod exactly;
 mod hidden;
 mod ids;
 mod keys;
@@ -20,6 +21,7 @@ mod words;
 pub use card::{Card, CardError, Contact, Kind, Profile};
 pub use cbor::{CborError, MAX_DEPTH, from_canonical, from_known, to_canonical};
 pub use certificate::{Certificate, NodeRole};
+pub use exactly::Exactly;
 pub use hidden::is_hidden;
 pub use ids::{
     AccessId, AuthorKey, BlobHash, CardHash, CertId, CharterHash, EndpointKey, EntryHash, GrantId, IdError, LaneId, LedgerId, PartyKey, Recipient, RootKey,

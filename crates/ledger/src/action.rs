@@ -7,7 +7,7 @@ use chartmesh_identity::{AccessId, BlobHash, EntryHash, GrantId, LaneId, PartyKe
 use ciborium::Value;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{Error as _, SeqAccess, Visitor},
+    de::{Error as _, IgnoredAny, SeqAccess, Visitor},
 };
 
 use crate::fence::Fence;
@@ -213,6 +213,9 @@ impl<'de> Deserialize<'de> for Action {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Action, A::Error> {
                 let code: String = seq.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
                 let value: Value = seq.next_element()?.ok_or_else(|| A::Error::invalid_length(1, &self))?;
+                if seq.next_element::<IgnoredAny>()?.is_some() {
+                    return Err(A::Error::invalid_length(3, &self));
+                }
                 if seq.next_element::<serde::de::IgnoredAny>()?.is_some() {
                     return Err(A::Error::invalid_length(3, &self));
                 }
