@@ -2,15 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use chartmesh_identity::{BlobHash, EndpointKey, EntryHash};
 use chartmesh_vault::Batch;
-use n0_future::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, sleep_until};
 
 use crate::{
     api::ApiError,
@@ -21,11 +18,6 @@ use crate::{
 
 /// How long documents that nobody could give are left alone.
 const AGAIN: Duration = Duration::from_millis(500);
-/// Groups that are fetched side by side, so that one whose sources do not answer holds up no other.
-const GROUPS: usize = 16;
-
-/// The peers that documents may be had from, in order.
-type Peers = Vec<EndpointKey>;
 
 /// Documents that the same peers may have.
 struct Group {
@@ -34,59 +26,48 @@ struct Group {
 }
 
 pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
-    let scratch = node.0.home.path().join("proof");
-    let _ = std::fs::remove_dir_all(&scratch);
-    let mut fetching = FuturesUnordered::new();
-    let mut busy: BTreeMap<Peers, BTreeSet<BlobHash>> = BTreeMap::new();
-    // What nobody could give, and until when it is left alone.
-    let mut resting = BTreeSet::new();
-    let mut rested = Instant::now();
-    for number in 0_u64.. {
-        let groups = node.groups(|peers, blob| busy.contains_key(peers) || resting.contains(blob) || busy.values().any(|blobs| blobs.contains(blob)));
-        for (at, (peers, group)) in groups.into_iter().take(GROUPS - busy.len()).enumerate() {
-            busy.insert(peers.clone(), group.missing.iter().map(|one| one.blob).collect());
-            let (node, net, scratch) = (&node, &net, scratch.join(format!("{number}-{at}")));
-            fetching.push(async move { (peers, node.fetch_group(net, group, &scratch).await) });
-        }
-        tokio::select! {
-            Some((peers, ended)) = fetching.next() => {
-                let blobs = busy.remove(&peers).unwrap_or_default();
-                let left = ended.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "documents could not be fetched");
-                    true
-                });
-                if left {
-                    resting.extend(blobs);
-                    rested = Instant::now() + AGAIN;
-                }
+    loop {
+        let left = match node.fetch_round(&net).await {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::warn!(%error, "documents could not be fetched");
+                true
             }
-            () = node.0.signals.fetch.notified() => resting.clear(),
-            () = sleep_until(rested), if !resting.is_empty() => resting.clear(),
+        };
+        if left {
+            tokio::select! {
+                () = node.0.signals.fetch.notified() => {}
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        } else {
+            node.0.signals.fetch.notified().await;
         }
     }
 }
 
 impl Node {
-    /// What is missing and can be had now, but for what is taken. A blob is in one group only: in two, what comes from the peers of one would count as given by those of the other.
-    fn groups(&self, taken: impl Fn(&Peers, &BlobHash) -> bool) -> BTreeMap<Peers, Group> {
-        self.with(|core| {
-            let mut groups: BTreeMap<Peers, Group> = BTreeMap::new();
-            let mut given: BTreeMap<BlobHash, Peers> = BTreeMap::new();
+    /// Fetches what is missing and can be had now. Whether something is left that may be had later.
+    async fn fetch_round(&self, net: &Net) -> Result<bool, ApiError> {
+        let groups = self.with(|core| {
+            let mut groups: BTreeMap<Vec<EndpointKey>, Group> = BTreeMap::new();
             for one in core.missing() {
                 let sources = core.sources(&one);
-                let mut peers: Peers = sources.iter().map(|source| source.route.endpoint).collect();
-                peers.sort_unstable();
-                if peers.is_empty() || taken(&peers, &one.blob) || *given.entry(one.blob).or_insert_with(|| peers.clone()) != peers {
-                    continue;
+                if !sources.is_empty() {
+                    let mut key: Vec<EndpointKey> = sources.iter().map(|source| source.route.endpoint).collect();
+                    key.sort_unstable();
+                    groups.entry(key).or_insert_with(|| Group { sources, missing: Vec::new() }).missing.push(one);
                 }
-                groups.entry(peers).or_insert_with(|| Group { sources, missing: Vec::new() }).missing.push(one);
             }
             groups
-        })
+        });
+        let mut left = false;
+        for group in groups.into_values() {
+            left |= self.fetch_group(net, &group.sources, group.missing).await?;
+        }
+        Ok(left)
     }
 
-    /// Whether something of a group is left that may be had later. What is here already is fetched anew into `scratch`, a directory.
-    async fn fetch_group(&self, net: &Net, Group { sources, missing }: Group, scratch: &Path) -> Result<bool, ApiError> {
+    async fn fetch_group(&self, net: &Net, sources: &[Source], missing: Vec<Missing>) -> Result<bool, ApiError> {
         // Bytes that are here already were not given for this Publish: whoever names them must show that it has them, or a hash would be a capability.
         let mut fresh = Vec::new();
         let mut held = Vec::new();
@@ -96,14 +77,16 @@ impl Node {
         }
         let mut left = false;
         if !fresh.is_empty() {
-            left |= self.fetch_into(net, &self.0.blobs, &sources, fresh).await?;
+            left |= self.fetch_into(net, &self.0.blobs, sources, fresh).await?;
         }
         if !held.is_empty() {
             self.0.blobs.sync().await.map_err(|error| self.break_off(error))?;
-            let blobs = Blobs::open(scratch).await.map_err(ApiError::failed)?;
-            let proved = self.fetch_into(net, &blobs, &sources, held).await;
-            blobs.shutdown().await.map_err(ApiError::failed)?;
-            let _ = std::fs::remove_dir_all(scratch);
+            let directory = self.0.home.path().join("proof");
+            let _ = std::fs::remove_dir_all(&directory);
+            let scratch = Blobs::open(&directory).await.map_err(ApiError::failed)?;
+            let proved = self.fetch_into(net, &scratch, sources, held).await;
+            scratch.shutdown().await.map_err(ApiError::failed)?;
+            let _ = std::fs::remove_dir_all(&directory);
             left |= proved?;
         }
         Ok(left)

@@ -76,22 +76,20 @@ impl<'n> Meeting<'n> {
 
 /// A patient that has granted a clinic everything, and the clinic that has heard of one document and not fetched it.
 async fn announced(directory: &tempfile::TempDir) -> [(Node, EndpointKey); 2] {
-    let nodes = [node(directory, Kind::Patient, "maria").await, node(directory, Kind::Practitioner, "clinic").await];
-    announce(directory, &nodes[0], &nodes[1]).await;
-    assert_eq!(nodes[1].0.with(|core| core.missing().len()), 1);
-    nodes
-}
-
-async fn announce(directory: &tempfile::TempDir, patient: &(Node, EndpointKey), clinic: &(Node, EndpointKey)) {
+    let patient = node(directory, Kind::Patient, "maria").await;
+    let clinic = node(directory, Kind::Practitioner, "clinic").await;
     let file = directory.path().join("result.json");
     std::fs::write(&file, RESULT).expect("a file");
     patient.0.ask(Request::Import { paths: vec![file.into()], patient: None }).await.expect("imported");
     let card = clinic.0.with(|core| core.replica.me.card.as_bytes().to_vec());
     patient.0.ask(Request::PeerAdd { source: PeerSource::File(card), alias: Some("clinic".into()) }).await.expect("added");
     patient.0.ask(Request::ConsentGrant { peer: "clinic".into(), terms: TermsInput::default() }).await.expect("granted");
-    let mut first = Meeting::begin(patient, clinic);
+    let nodes = [patient, clinic];
+    let mut first = Meeting::begin(&nodes[0], &nodes[1]);
     first.carry_all();
     first.end();
+    assert_eq!(nodes[1].0.with(|core| core.missing().len()), 1);
+    nodes
 }
 
 #[tokio::test]
@@ -144,41 +142,4 @@ async fn a_new_address_is_told_within_the_session_and_kept_of_those_who_are_know
         assert_eq!(core.sessions.met().next().map(|(_, card, _)| card.contact.addresses.clone()), Some(vec![places[0].to_owned()]));
         assert!(core.peers.iter().next().is_none() && core.sessions.left.is_empty());
     });
-}
-
-/// Documents of one patient do not wait for the node of another that does not answer.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_source_that_does_not_answer_holds_up_no_other() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let clinic = node(&directory, Kind::Practitioner, "clinic").await;
-    let mut patients = [node(&directory, Kind::Patient, "maria").await, node(&directory, Kind::Patient, "jan").await];
-    for patient in &patients {
-        announce(&directory, patient, &clinic).await;
-    }
-    patients.sort_by_key(|(_, endpoint)| *endpoint);
-    let [silent, answering] = &patients;
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
-    silent.0.with(|core| core.set_contact(vec![socket.local_addr().expect("an address").to_string()], None)).expect("a contact");
-    let anywhere = Some("127.0.0.1:0".parse().expect("an address"));
-    answering.0.start_network(anywhere, false).await.expect("a network");
-    clinic.0.start_network(anywhere, false).await.expect("a network");
-    let mut meetings = [silent, answering].map(|patient| Meeting::begin(patient, &clinic));
-    meetings.iter_mut().for_each(|meeting| _ = meeting.carry_all());
-    loop {
-        let told = clinic.0.0.signals.sessions.notified();
-        if clinic.0.with(|core| core.missing().len()) == 1 {
-            break;
-        }
-        told.await;
-    }
-    clinic.0.with(|core| {
-        let missing = core.missing();
-        let sources = core.sources(&missing[0]);
-        assert_eq!(sources.iter().map(|source| source.route.endpoint).collect::<Vec<_>>(), [silent.1]);
-        let given_up = core.sessions.slot(sources[0].session).is_some_and(|slot| slot.not_given.contains(&missing[0].blob));
-        assert!(!given_up, "the other was fetched meanwhile");
-    });
-    meetings.into_iter().for_each(Meeting::end);
-    answering.0.stop_network().await;
-    clinic.0.stop_network().await;
 }
