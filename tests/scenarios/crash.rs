@@ -131,12 +131,18 @@ fn a_recovery_that_is_killed_can_be_done_again_or_has_happened() {
         running.end();
         let again = new.run(&recover);
         assert!(again.code == 0 || again.stderr.contains("is the home of a node already"), "{}", again.stderr);
-        new.json(&["sync"]);
-        assert_eq!(chart::readable(&new), all);
+        until("the new device reads everything", || {
+            new.json(&["sync"]);
+            chart::readable(&new) == all
+        });
         let after = format!("after-{round}");
         new.json(&["import", &world.write("result.json", &chart::result(&after))]);
         all.insert(format!("Observation/{after}"));
-        new.json(&["sync"]);
+        until("the custodian has everything", || {
+            new.json(&["sync"]);
+            let [kept, own] = [&custodian, &new].map(|home| home.json(&["status"]));
+            (&kept["documents"], &kept["pending"]) == (&own["documents"], &own["pending"])
+        });
         assert_eq!(new.json(&["ledger", "verify"])["ok"], true);
         std::fs::remove_dir_all(new.path()).expect("this one is lost too");
     }

@@ -234,7 +234,7 @@ fn a_repair_brings_everything_back_from_a_custodian() {
         edit(&patient.path().join("commits"), |content| content[30] ^= 1);
         edit(&patient.path().join("blobs/blobs.db"), |content| content[5000] ^= 1);
         documents().take(2).for_each(|file| edit(&file, |content| content[100] ^= 4));
-        fs::remove_file(documents().last().expect("a document")).expect("removing it");
+        fs::remove_file(documents().next_back().expect("a document")).expect("removing it");
     });
     mend("the number of commits", &|| edit(&patient.path().join("commits"), |content| content[30] ^= 1));
     // It goes on writing, under the same key.
