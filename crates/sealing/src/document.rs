@@ -92,11 +92,8 @@ pub enum DocumentError {
 /// Seals a document to a compartment's recipient. `level` is zstd's, 1 to 19; 3 is a good one.
 ///
 /// The header is taken as it is: whether its origin is signed and fits the content, those who open it will check.
+/// The stack is the caller's to wipe ([`crate::wiped`]), once for all that it seals.
 pub fn seal_document(content: &[u8], header: &Header, to: &Recipient, level: i32) -> Result<SealedDocument, SealError> {
-    wiped(|| seal_content(content, header, to, level))
-}
-
-fn seal_content(content: &[u8], header: &Header, to: &Recipient, level: i32) -> Result<SealedDocument, SealError> {
     let content_length = content.len() as u64;
     if content_length > MAX_CONTENT {
         return Err(SealError::TooLong { length: content_length, limit: MAX_CONTENT });
