@@ -2,22 +2,30 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use chartmesh_identity::{BlobHash, EndpointKey, EntryHash};
 use chartmesh_vault::Batch;
+use n0_future::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     api::ApiError,
-    net::{Blobs, Net, Route},
+    net::{self, Blobs, Net},
     node::Node,
     session::{Missing, Source},
 };
 
 /// How long documents that nobody could give are left alone.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Groups that are fetched side by side, so that one whose sources do not answer holds up no other.
+const GROUPS: usize = 16;
+
+/// The peers that documents may be had from, in order.
+type Peers = Vec<EndpointKey>;
 
 /// Documents that the same peers may have.
 struct Group {
@@ -26,48 +34,59 @@ struct Group {
 }
 
 pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
-    loop {
-        let left = match node.fetch_round(&net).await {
-            Ok(left) => left,
-            Err(error) => {
-                tracing::warn!(%error, "documents could not be fetched");
-                true
+    let scratch = node.0.home.path().join("proof");
+    let _ = std::fs::remove_dir_all(&scratch);
+    let mut fetching = FuturesUnordered::new();
+    let mut busy: BTreeMap<Peers, BTreeSet<BlobHash>> = BTreeMap::new();
+    // What nobody could give, and until when it is left alone.
+    let mut resting = BTreeSet::new();
+    let mut rested = Instant::now();
+    for number in 0_u64.. {
+        let groups = node.groups(|peers, blob| busy.contains_key(peers) || resting.contains(blob) || busy.values().any(|blobs| blobs.contains(blob)));
+        for (at, (peers, group)) in groups.into_iter().take(GROUPS - busy.len()).enumerate() {
+            busy.insert(peers.clone(), group.missing.iter().map(|one| one.blob).collect());
+            let (node, net, scratch) = (&node, &net, scratch.join(format!("{number}-{at}")));
+            fetching.push(async move { (peers, node.fetch_group(net, group, &scratch).await) });
+        }
+        tokio::select! {
+            Some((peers, ended)) = fetching.next() => {
+                let blobs = busy.remove(&peers).unwrap_or_default();
+                let left = ended.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "documents could not be fetched");
+                    true
+                });
+                if left {
+                    resting.extend(blobs);
+                    rested = Instant::now() + AGAIN;
+                }
             }
-        };
-        if left {
-            tokio::select! {
-                () = node.0.signals.fetch.notified() => {}
-                () = tokio::time::sleep(AGAIN) => {}
-            }
-        } else {
-            node.0.signals.fetch.notified().await;
+            () = node.0.signals.fetch.notified() => resting.clear(),
+            () = sleep_until(rested), if !resting.is_empty() => resting.clear(),
         }
     }
 }
 
 impl Node {
-    /// Fetches what is missing and can be had now. Whether something is left that may be had later.
-    async fn fetch_round(&self, net: &Net) -> Result<bool, ApiError> {
-        let groups = self.with(|core| {
-            let mut groups: BTreeMap<Vec<EndpointKey>, Group> = BTreeMap::new();
+    /// What is missing and can be had now, but for what is taken. A blob is in one group only: in two, what comes from the peers of one would count as given by those of the other.
+    fn groups(&self, taken: impl Fn(&Peers, &BlobHash) -> bool) -> BTreeMap<Peers, Group> {
+        self.with(|core| {
+            let mut groups: BTreeMap<Peers, Group> = BTreeMap::new();
+            let mut given: BTreeMap<BlobHash, Peers> = BTreeMap::new();
             for one in core.missing() {
                 let sources = core.sources(&one);
-                if !sources.is_empty() {
-                    let mut key: Vec<EndpointKey> = sources.iter().map(|source| source.route.endpoint).collect();
-                    key.sort_unstable();
-                    groups.entry(key).or_insert_with(|| Group { sources, missing: Vec::new() }).missing.push(one);
+                let mut peers: Peers = sources.iter().map(|source| source.peer.route.endpoint).collect();
+                peers.sort_unstable();
+                if peers.is_empty() || taken(&peers, &one.blob) || *given.entry(one.blob).or_insert_with(|| peers.clone()) != peers {
+                    continue;
                 }
+                groups.entry(peers).or_insert_with(|| Group { sources, missing: Vec::new() }).missing.push(one);
             }
             groups
-        });
-        let mut left = false;
-        for group in groups.into_values() {
-            left |= self.fetch_group(net, &group.sources, group.missing).await?;
-        }
-        Ok(left)
+        })
     }
 
-    async fn fetch_group(&self, net: &Net, sources: &[Source], missing: Vec<Missing>) -> Result<bool, ApiError> {
+    /// Whether something of a group is left that may be had later. What is here already is fetched anew into `scratch`, a directory.
+    async fn fetch_group(&self, net: &Net, Group { sources, missing }: Group, scratch: &Path) -> Result<bool, ApiError> {
         // Bytes that are here already were not given for this Publish: whoever names them must show that it has them, or a hash would be a capability.
         let mut fresh = Vec::new();
         let mut held = Vec::new();
@@ -77,16 +96,14 @@ impl Node {
         }
         let mut left = false;
         if !fresh.is_empty() {
-            left |= self.fetch_into(net, &self.0.blobs, sources, fresh).await?;
+            left |= self.fetch_into(net, &self.0.blobs, &sources, fresh).await?;
         }
         if !held.is_empty() {
             self.0.blobs.sync().await.map_err(|error| self.break_off(error))?;
-            let directory = self.0.home.path().join("proof");
-            let _ = std::fs::remove_dir_all(&directory);
-            let scratch = Blobs::open(&directory).await.map_err(ApiError::failed)?;
-            let proved = self.fetch_into(net, &scratch, sources, held).await;
-            scratch.shutdown().await.map_err(ApiError::failed)?;
-            let _ = std::fs::remove_dir_all(&directory);
+            let blobs = Blobs::open(scratch).await.map_err(ApiError::failed)?;
+            let proved = self.fetch_into(net, &blobs, &sources, held).await;
+            blobs.shutdown().await.map_err(ApiError::failed)?;
+            let _ = std::fs::remove_dir_all(scratch);
             left |= proved?;
         }
         Ok(left)
@@ -100,10 +117,11 @@ impl Node {
         }
         let missing: Vec<Missing> = missing.into_iter().filter(|one| asked.get(&one.blob) == Some(&one.length)).collect();
         let wanted: Vec<(BlobHash, u64)> = asked.into_iter().collect();
-        let routes: BTreeMap<EndpointKey, Route> = sources.iter().map(|source| (source.route.endpoint, source.route.clone())).collect();
-        let routes: Vec<Route> = routes.into_values().collect();
-        let report = net.fetch_into(into, &wanted, &routes).await;
-        let got: BTreeSet<BlobHash> = report.got.into_iter().collect();
+        // Of several sessions with one endpoint the latest knows where it is.
+        let peers: BTreeMap<EndpointKey, &net::Source> = sources.iter().map(|source| (source.peer.route.endpoint, &source.peer)).collect();
+        let peers: Vec<net::Source> = peers.into_values().cloned().collect();
+        let report = net.fetch_into(into, &wanted, &peers).await;
+        let got: BTreeSet<&BlobHash> = report.got.iter().collect();
         let delivered: Vec<(EntryHash, BlobHash)> = missing.iter().filter(|one| got.contains(&one.blob)).map(|one| (one.publish, one.blob)).collect();
         let failed = missing.len() - delivered.len();
         self.with(|core| {
@@ -112,12 +130,14 @@ impl Node {
             if let Err(error) = core.vault.commit(batch) {
                 return Err(core.break_off(error));
             }
-            if let Some(reason) = report.store {
+            if let Some(reason) = &report.store {
                 return Err(core.break_off(reason));
             }
-            core.sessions.note_fetched(sources, &got, missing.iter().map(|one| one.blob));
+            core.sessions.note_fetched(sources, &report);
             core.tell_pending();
-            report.unreachable.iter().for_each(|remote| core.renew(remote));
+            for remote in &report.unreachable {
+                core.renew(remote, sources.iter().filter(|source| source.peer.route.endpoint == *remote).map(|source| source.session));
+            }
             Ok(())
         })?;
         self.0.signals.sessions.notify_waiters();

@@ -16,11 +16,12 @@ use chartmesh_ledger::{Claim, Invitation, Peer, may_have_blob};
 use chartmesh_sealing::{open, seal};
 use chartmesh_vault::Table;
 use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::ApiError,
     core::Core,
-    net::Route,
+    net::{self, FetchReport},
     peers::{Met, routes},
     time,
 };
@@ -56,6 +57,14 @@ pub(crate) struct Slot {
     claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
     /// The peer was sent an invitation in this session.
     invited: bool,
+    /// Cancelled when the session is over.
+    over: CancellationToken,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.over.cancel();
+    }
 }
 
 /// Signals between the core and the tasks around it.
@@ -103,18 +112,17 @@ impl Sessions {
         self.slots.iter().filter_map(|(id, slot)| Some((*id, slot.session.peer()?, slot)))
     }
 
-    /// Notes what came of asking some peers for documents. A session that has begun meanwhile starts afresh: its peer may have what it had not before.
-    pub(crate) fn note_fetched(&mut self, sources: &[Source], got: &BTreeSet<BlobHash>, asked: impl Iterator<Item = BlobHash>) {
-        for blob in asked {
-            if got.contains(&blob) {
-                for slot in self.slots.values_mut() {
-                    slot.not_given.remove(&blob);
-                }
-            } else {
-                for source in sources {
-                    let Some(slot) = self.slots.get_mut(&source.session) else { continue };
-                    slot.not_given.insert(blob);
-                }
+    /// Notes what came of asking some peers for documents. A session that has begun meanwhile starts afresh: its peer may have what it had not before. Nothing is noted of a peer that could not be
+    /// asked: it is to wait, or it would take this side for done.
+    pub(crate) fn note_fetched(&mut self, sources: &[Source], report: &FetchReport) {
+        for blob in &report.got {
+            for slot in self.slots.values_mut() {
+                slot.not_given.remove(blob);
+            }
+        }
+        for source in sources.iter().filter(|source| !report.unreachable.contains(&source.peer.route.endpoint)) {
+            if let Some(slot) = self.slots.get_mut(&source.session) {
+                slot.not_given.extend(report.failed.iter().map(|(blob, _)| *blob));
             }
         }
     }
@@ -183,7 +191,7 @@ pub(crate) struct Missing {
 /// Who may have a document.
 pub(crate) struct Source {
     pub(crate) session: u64,
-    pub(crate) route: Route,
+    pub(crate) peer: net::Source,
 }
 
 impl Core {
@@ -208,7 +216,20 @@ impl Core {
         let effects = session.start(&self.replica, time::now());
         let id = self.sessions.next;
         self.sessions.next += 1;
-        self.sessions.slots.insert(id, Slot { side, session, outbox, settled: false, told_pending: None, not_given: BTreeSet::new(), claim, invited: false });
+        self.sessions.slots.insert(
+            id,
+            Slot {
+                side,
+                session,
+                outbox,
+                settled: false,
+                told_pending: None,
+                not_given: BTreeSet::new(),
+                claim,
+                invited: false,
+                over: CancellationToken::new(),
+            },
+        );
         self.sessions.ended.remove(&remote);
         self.carry_out(id, effects);
         id
@@ -397,16 +418,16 @@ impl Core {
         self.sessions.signals.dial.notify_one();
     }
 
-    /// Ends the session with a peer that could not be called, to begin it anew: what it did not give is asked for again.
-    pub(crate) fn renew(&mut self, remote: &EndpointKey) {
+    /// Ends sessions with a peer that could not be called, to begin anew. One that has begun since it was called stays.
+    pub(crate) fn renew(&mut self, remote: &EndpointKey, called: impl Iterator<Item = u64>) {
         let now = Instant::now();
         self.sessions.renewed.retain(|_, last| now.saturating_duration_since(*last) < RENEW_EVERY);
-        if !self.sessions.is_up(remote) || self.sessions.renewed.contains_key(remote) {
+        let up: Vec<u64> = called.filter(|id| self.sessions.slots.contains_key(id)).collect();
+        if up.is_empty() || self.sessions.renewed.contains_key(remote) {
             return;
         }
         self.sessions.renewed.insert(*remote, now);
-        let ids: Vec<u64> = self.sessions.slots.iter().filter(|(_, slot)| slot.remote() == *remote).map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.hang_up(id, LOST_WAY));
+        up.into_iter().for_each(|id| self.hang_up(id, LOST_WAY));
         self.sessions.signals.dial.notify_one();
     }
 
@@ -590,8 +611,11 @@ impl Core {
             Peer::Device(_) | Peer::Custodian(_) => true,
             Peer::Party(_) | Peer::Stranger => one.author == Some(card.profile.party),
         });
-        let routed = met.filter_map(|(session, card, slot)| Some((session, routes(card).into_iter().find(|route| route.endpoint == slot.remote())?)));
-        routed.map(|(session, route)| Source { session, route }).collect()
+        let routed = met.filter_map(|(session, card, slot)| {
+            let route = routes(card).into_iter().find(|route| route.endpoint == slot.remote())?;
+            Some(Source { session, peer: net::Source { route, gone: slot.over.clone() } })
+        });
+        routed.collect()
     }
 
     /// Tells one session at once, ahead of what it has yet to send.

@@ -22,7 +22,7 @@ use iroh_blobs::{
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    Blobs, Route,
+    Blobs, Source,
     blobs::{WHOLE, lock, to_hash, to_id},
     endpoint,
     pool::Pool,
@@ -58,7 +58,7 @@ pub struct FetchReport {
     pub failed: Vec<(BlobHash, String)>,
     /// Why the store here failed, if it did: what failed then may be had from the same sources another time.
     pub store: Option<String>,
-    /// Sources that did not answer when they were called.
+    /// Sources that did not answer when they were called, or whose connection broke: what they have is not known.
     pub unreachable: BTreeSet<EndpointKey>,
 }
 
@@ -116,12 +116,12 @@ struct Whole {
 struct Job<'a> {
     blobs: &'a Blobs,
     pool: &'a Pool,
-    sources: &'a [Route],
+    sources: &'a [Source],
     queue: Mutex<Queue>,
     changed: Notify,
 }
 
-pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)], sources: &[Route]) -> FetchReport {
+pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)], sources: &[Source]) -> FetchReport {
     let wanted: BTreeMap<BlobHash, u64> = wanted.iter().copied().collect();
     let ids: Vec<BlobHash> = wanted.keys().copied().collect();
     let mut missing = Vec::new();
@@ -146,7 +146,7 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
     let Queue { reasons, stored, broken, silent, .. } = std::mem::take(&mut *lock(&job.queue));
     let come: BTreeSet<BlobHash> = stored.iter().map(|tag| to_id(tag.hash())).collect();
     let store = broken.or_else(|| synced.as_ref().err().map(ToString::to_string));
-    let unreachable = silent.into_iter().map(|source| sources[source].endpoint).collect();
+    let unreachable = silent.into_iter().map(|source| sources[source].route.endpoint).collect();
     let mut report = FetchReport { store, unreachable, ..FetchReport::default() };
     for (id, length) in wanted {
         let size = if come.contains(&id) { Ok(Some(length)) } else { blobs.size(&id).await };
@@ -203,13 +203,14 @@ fn plan(missing: &[(Hash, u64)], sources: usize) -> VecDeque<Group> {
 impl Job<'_> {
     /// One worker of a source, until there is nothing left that the source could give.
     async fn work(&self, source: usize) {
-        let route = &self.sources[source];
+        let Source { route, gone } = &self.sources[source];
         let (mut refusals, mut breaks) = (0, 0);
         while refusals < MAX_REFUSALS && breaks < MAX_BREAKS {
             // A source that does not answer keeps neither work nor, once there is none, the others waiting.
             let connection = tokio::select! {
                 connection = self.pool.get(route) => connection,
                 () = self.drained() => return,
+                () = gone.cancelled() => return self.unreachable(source, "it has left"),
             };
             let connection = match connection {
                 Ok(connection) => connection,
@@ -227,6 +228,9 @@ impl Job<'_> {
                 Some(Fault::Store(_)) => refusals = MAX_REFUSALS,
             }
             self.put_back(source, group, done, fault);
+        }
+        if breaks == MAX_BREAKS {
+            lock(&self.queue).silent.insert(source);
         }
     }
 

@@ -44,6 +44,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 pub use self::{
     blobs::Blobs,
@@ -92,6 +93,22 @@ pub struct Route {
     pub addresses: Vec<SocketAddr>,
     /// URL of its relay; of use only to nodes that use a relay themselves.
     pub relay: Option<String>,
+}
+
+/// A peer that blobs may be fetched from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Where it is.
+    pub route: Route,
+    /// Cancelled when it is there no more: it is not waited for any longer.
+    pub gone: CancellationToken,
+}
+
+impl From<Route> for Source {
+    /// One that stays.
+    fn from(route: Route) -> Self {
+        Self { route, gone: CancellationToken::new() }
+    }
 }
 
 /// How a peer is reached at this time.
@@ -171,11 +188,12 @@ impl Net {
     /// Fetches blobs of stated lengths into the store, from all sources side by side, and writes them to disk. What is there already counts as got. A blob of another length is refused, and never
     /// more than the stated length is stored; what was fetched of a blob that failed stays in the store, and the next fetch goes on from there.
     pub async fn fetch(&self, wanted: &[(BlobHash, u64)], sources: &[Route]) -> FetchReport {
-        self.fetch_into(&self.blobs, wanted, sources).await
+        let sources: Vec<Source> = sources.iter().cloned().map(Source::from).collect();
+        self.fetch_into(&self.blobs, wanted, &sources).await
     }
 
     /// As [`Net::fetch`], into another store.
-    pub async fn fetch_into(&self, blobs: &Blobs, wanted: &[(BlobHash, u64)], sources: &[Route]) -> FetchReport {
+    pub async fn fetch_into(&self, blobs: &Blobs, wanted: &[(BlobHash, u64)], sources: &[Source]) -> FetchReport {
         fetch::fetch(blobs, &self.pool, wanted, sources).await
     }
 

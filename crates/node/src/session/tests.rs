@@ -10,6 +10,7 @@ use super::Out;
 use crate::{
     api::{PeerSource, Request, TermsInput},
     home::Home,
+    net::FetchReport,
     node::Node,
     setup,
 };
@@ -76,20 +77,22 @@ impl<'n> Meeting<'n> {
 
 /// A patient that has granted a clinic everything, and the clinic that has heard of one document and not fetched it.
 async fn announced(directory: &tempfile::TempDir) -> [(Node, EndpointKey); 2] {
-    let patient = node(directory, Kind::Patient, "maria").await;
-    let clinic = node(directory, Kind::Practitioner, "clinic").await;
+    let nodes = [node(directory, Kind::Patient, "maria").await, node(directory, Kind::Practitioner, "clinic").await];
+    announce(directory, &nodes[0], &nodes[1]).await;
+    assert_eq!(nodes[1].0.with(|core| core.missing().len()), 1);
+    nodes
+}
+
+async fn announce(directory: &tempfile::TempDir, patient: &(Node, EndpointKey), clinic: &(Node, EndpointKey)) {
     let file = directory.path().join("result.json");
     std::fs::write(&file, RESULT).expect("a file");
     patient.0.ask(Request::Import { paths: vec![file.into()], patient: None }).await.expect("imported");
     let card = clinic.0.with(|core| core.replica.me.card.as_bytes().to_vec());
     patient.0.ask(Request::PeerAdd { source: PeerSource::File(card), alias: Some("clinic".into()) }).await.expect("added");
     patient.0.ask(Request::ConsentGrant { peer: "clinic".into(), terms: TermsInput::default() }).await.expect("granted");
-    let nodes = [patient, clinic];
-    let mut first = Meeting::begin(&nodes[0], &nodes[1]);
+    let mut first = Meeting::begin(patient, clinic);
     first.carry_all();
     first.end();
-    assert_eq!(nodes[1].0.with(|core| core.missing().len()), 1);
-    nodes
 }
 
 #[tokio::test]
@@ -99,15 +102,17 @@ async fn what_an_earlier_session_left_to_be_fetched_keeps_the_next_one_open() {
     for (caller, called) in [(0, 1), (1, 0)] {
         let mut again = Meeting::begin(&nodes[caller], &nodes[called]);
         assert_eq!(again.carry_all(), [false; 2], "{caller} calls {called}: neither takes the other for done while a document is to be fetched");
-        // The clinic asks and is not given it: nothing more comes of this session.
+        // The clinic cannot ask, and neither takes the other for done; it asks and is not given it, and nothing more comes of this session.
         let clinic = &nodes[1].0;
-        clinic.with(|core| {
-            let missing = core.missing();
-            let asked = core.sources(&missing[0]);
-            core.sessions.note_fetched(&asked, &BTreeSet::new(), missing.iter().map(|one| one.blob));
-            core.tell_pending();
-        });
-        assert_eq!(again.carry_all(), [true; 2]);
+        for (unreachable, settled) in [(BTreeSet::from([nodes[0].1]), [false; 2]), (BTreeSet::new(), [true; 2])] {
+            clinic.with(|core| {
+                let missing = core.missing();
+                let report = FetchReport { failed: vec![(missing[0].blob, "not had".into())], unreachable, ..FetchReport::default() };
+                core.sessions.note_fetched(&core.sources(&missing[0]), &report);
+                core.tell_pending();
+            });
+            assert_eq!(again.carry_all(), settled);
+        }
         again.end();
     }
 }
@@ -142,4 +147,73 @@ async fn a_new_address_is_told_within_the_session_and_kept_of_those_who_are_know
         assert_eq!(core.sessions.met().next().map(|(_, card, _)| card.contact.addresses.clone()), Some(vec![places[0].to_owned()]));
         assert!(core.peers.iter().next().is_none() && core.sessions.left.is_empty());
     });
+}
+
+/// Documents of one patient do not wait for the node of another that does not answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_does_not_answer_holds_up_no_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clinic = node(&directory, Kind::Practitioner, "clinic").await;
+    let mut patients = [node(&directory, Kind::Patient, "maria").await, node(&directory, Kind::Patient, "jan").await];
+    for patient in &patients {
+        announce(&directory, patient, &clinic).await;
+    }
+    patients.sort_by_key(|(_, endpoint)| *endpoint);
+    let [silent, answering] = &patients;
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    silent.0.with(|core| core.set_contact(vec![socket.local_addr().expect("an address").to_string()], None)).expect("a contact");
+    let anywhere = Some("127.0.0.1:0".parse().expect("an address"));
+    answering.0.start_network(anywhere, false).await.expect("a network");
+    clinic.0.start_network(anywhere, false).await.expect("a network");
+    let mut meetings = [silent, answering].map(|patient| Meeting::begin(patient, &clinic));
+    meetings.iter_mut().for_each(|meeting| _ = meeting.carry_all());
+    loop {
+        let told = clinic.0.0.signals.sessions.notified();
+        if clinic.0.with(|core| core.missing().len()) == 1 {
+            break;
+        }
+        told.await;
+    }
+    clinic.0.with(|core| {
+        let missing = core.missing();
+        let sources = core.sources(&missing[0]);
+        assert_eq!(sources.iter().map(|source| source.peer.route.endpoint).collect::<Vec<_>>(), [silent.1]);
+        let given_up = core.sessions.slot(sources[0].session).is_some_and(|slot| slot.not_given.contains(&missing[0].blob));
+        assert!(!given_up, "the other was fetched meanwhile");
+    });
+    meetings.into_iter().for_each(Meeting::end);
+    answering.0.stop_network().await;
+    clinic.0.stop_network().await;
+}
+
+/// A peer that was killed and is back under another address is not hung up because it was called where it was; what it has is fetched from where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_to_where_a_peer_was_ends_no_session_that_it_has_begun_since() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [patient, clinic] = announced(&directory).await;
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    patient.0.with(|core| core.set_contact(vec![socket.local_addr().expect("an address").to_string()], None)).expect("a contact");
+    let anywhere = Some("127.0.0.1:0".parse().expect("an address"));
+    clinic.0.start_network(anywhere, false).await.expect("a network");
+    let mut killed = Meeting::begin(&patient, &clinic);
+    killed.carry_all();
+    socket.recv(&mut [0; 2048]).expect("it is called where it was");
+
+    patient.0.start_network(anywhere, false).await.expect("a network");
+    let mut back = Meeting::begin(&patient, &clinic);
+    let session = back.ends[1].1;
+    loop {
+        let told = clinic.0.0.signals.sessions.notified();
+        back.carry_all();
+        let (missing, up) = clinic.0.with(|core| (core.missing().len(), core.sessions.slot(session).is_some()));
+        assert!(up, "the new session is hung up");
+        if missing == 0 {
+            break;
+        }
+        told.await;
+    }
+    back.end();
+    killed.end();
+    patient.0.stop_network().await;
+    clinic.0.stop_network().await;
 }
