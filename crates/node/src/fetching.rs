@@ -38,15 +38,21 @@ pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
     let _ = std::fs::remove_dir_all(&scratch);
     let mut fetching = FuturesUnordered::new();
     let mut busy: BTreeMap<Peers, BTreeSet<BlobHash>> = BTreeMap::new();
-    // What nobody could give, and until when it is left alone.
-    let mut resting = BTreeSet::new();
+    // The peers that were asked last: the next in their order are asked next.
+    let mut last = Peers::new();
+    // What nobody of some peers could give, and until when it is left alone.
+    let mut resting: BTreeSet<(Peers, BlobHash)> = BTreeSet::new();
     let mut rested = Instant::now();
-    for number in 0_u64.. {
-        let groups = node.groups(|peers, blob| busy.contains_key(peers) || resting.contains(blob) || busy.values().any(|blobs| blobs.contains(blob)));
-        for (at, (peers, group)) in groups.into_iter().take(GROUPS - busy.len()).enumerate() {
+    loop {
+        let mut groups =
+            node.groups(|peers, blob| busy.contains_key(peers) || busy.values().any(|blobs| blobs.contains(blob)) || resting.contains(&(peers.clone(), *blob)));
+        let mut later = groups.split_off(&last);
+        groups.extend(later.remove_entry(&last));
+        for (peers, group) in later.into_iter().chain(groups).take(GROUPS - busy.len()) {
             busy.insert(peers.clone(), group.missing.iter().map(|one| one.blob).collect());
-            let (node, net, scratch) = (&node, &net, scratch.join(format!("{number}-{at}")));
-            fetching.push(async move { (peers, node.fetch_group(net, group, &scratch).await) });
+            last.clone_from(&peers);
+            let (node, net, scratch) = (&node, &net, &scratch);
+            fetching.push(async move { (peers, node.fetch_group(net, group, scratch).await) });
         }
         tokio::select! {
             Some((peers, ended)) = fetching.next() => {
@@ -56,7 +62,7 @@ pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
                     true
                 });
                 if left {
-                    resting.extend(blobs);
+                    resting.extend(blobs.into_iter().map(|blob| (peers.clone(), blob)));
                     rested = Instant::now() + AGAIN;
                 }
             }
@@ -85,7 +91,7 @@ impl Node {
         })
     }
 
-    /// Whether something of a group is left that may be had later. What is here already is fetched anew into `scratch`, a directory.
+    /// Whether something of a group is left that is to rest a while. What is here already is fetched anew, somewhere below `scratch`.
     async fn fetch_group(&self, net: &Net, Group { sources, missing }: Group, scratch: &Path) -> Result<bool, ApiError> {
         // Bytes that are here already were not given for this Publish: whoever names them must show that it has them, or a hash would be a capability.
         let mut fresh = Vec::new();
@@ -98,15 +104,22 @@ impl Node {
         if !fresh.is_empty() {
             left |= self.fetch_into(net, &self.0.blobs, &sources, fresh).await?;
         }
-        if !held.is_empty() {
+        if let Some(first) = held.first() {
             self.0.blobs.sync().await.map_err(|error| self.break_off(error))?;
-            let blobs = Blobs::open(scratch).await.map_err(ApiError::failed)?;
-            let proved = self.fetch_into(net, &blobs, &sources, held).await;
-            blobs.shutdown().await.map_err(ApiError::failed)?;
-            let _ = std::fs::remove_dir_all(scratch);
+            let directory = scratch.join(first.blob.to_string());
+            let _ = std::fs::remove_dir_all(&directory);
+            let proved = self.prove(net, &directory, &sources, held).await;
+            let _ = std::fs::remove_dir_all(&directory);
             left |= proved?;
         }
         Ok(left)
+    }
+
+    async fn prove(&self, net: &Net, directory: &Path, sources: &[Source], held: Vec<Missing>) -> Result<bool, ApiError> {
+        let blobs = Blobs::open(directory).await.map_err(ApiError::failed)?;
+        let proved = self.fetch_into(net, &blobs, sources, held).await;
+        blobs.shutdown().await.map_err(ApiError::failed)?;
+        proved
     }
 
     async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>) -> Result<bool, ApiError> {
@@ -142,6 +155,8 @@ impl Node {
         })?;
         self.0.signals.sessions.notify_waiters();
         self.0.signals.duties.notify_one();
-        Ok(failed > 0)
+        // Others will be asked than those.
+        let gone = sources.iter().any(|source| source.peer.gone.is_cancelled());
+        Ok(failed > 0 && !gone)
     }
 }

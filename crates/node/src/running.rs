@@ -150,10 +150,12 @@ async fn until(mut stopped: watch::Receiver<bool>, task: impl Future<Output = ()
 async fn accept(node: Node, net: Arc<Net>, mut incoming: mpsc::Receiver<Link>) {
     while let Some(link) = incoming.recv().await {
         let remote = link.remote();
-        if node.with(|core| core.sessions.lost(&remote).next().is_some()) {
-            net.forget(&remote);
-        }
+        let anew = node.with(|core| core.sessions.lost(&remote).next().is_some());
+        let anchor = link.anchor();
         node.take_link(link, None);
+        if anew {
+            net.keep(&anchor);
+        }
     }
 }
 

@@ -113,16 +113,18 @@ impl Sessions {
     }
 
     /// Notes what came of asking some peers for documents. A session that has begun meanwhile starts afresh: its peer may have what it had not before. Nothing is noted of a peer that could not be
-    /// asked: it is to wait, or it would take this side for done.
+    /// asked, or only in part: it is to wait, or it would take this side for done.
     pub(crate) fn note_fetched(&mut self, sources: &[Source], report: &FetchReport) {
         for blob in &report.got {
             for slot in self.slots.values_mut() {
                 slot.not_given.remove(blob);
             }
         }
-        for source in sources.iter().filter(|source| !report.unreachable.contains(&source.peer.route.endpoint)) {
-            if let Some(slot) = self.slots.get_mut(&source.session) {
-                slot.not_given.extend(report.failed.iter().map(|(blob, _)| *blob));
+        for (endpoint, blob) in &report.refused {
+            for source in sources.iter().filter(|source| source.peer.route.endpoint == *endpoint) {
+                if let Some(slot) = self.slots.get_mut(&source.session) {
+                    slot.not_given.insert(*blob);
+                }
             }
         }
     }

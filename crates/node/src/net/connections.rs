@@ -33,8 +33,14 @@ impl Connections {
         }
     }
 
+    /// Closes all connections to a peer but one: where others lead, it is no more.
+    pub(super) fn keep(&self, one: &Connection) {
+        let others = self.open(&endpoint::remote(one)).into_iter().filter(|other| other.stable_id() != one.stable_id());
+        others.for_each(|other| other.close(VarInt::from_u32(0), b"called anew"));
+    }
+
     /// In the order in which they were opened.
-    fn open(&self, peer: &EndpointKey) -> Vec<Connection> {
+    pub(super) fn open(&self, peer: &EndpointKey) -> Vec<Connection> {
         let handles = lock(&self.0).get(peer).cloned().unwrap_or_default();
         handles.iter().filter_map(WeakConnectionHandle::upgrade).filter(|connection| connection.close_reason().is_none()).collect()
     }

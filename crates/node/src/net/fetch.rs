@@ -1,7 +1,7 @@
 //! Fetching blobs: many in one request, from several sources side by side, going on where an earlier fetch stopped.
 //!
 //! Small blobs are asked for in groups (get-many), since a request each is many times slower; large ones in pieces. Groups and pieces wait in one queue, from which workers, [`WORKERS`] per source,
-//! take what their source has not failed to give. Blobs up to 1 MiB are held in memory until they are whole, at most 4 MiB of them per worker; larger ones go into the store leaf by leaf. What a source does not give goes back for the others; a source that does not answer is left out. Every blob's size is
+//! take what their source has not failed to give; over all fetches the pool bounds how many a source answers at a time. Blobs up to 1 MiB are held in memory until they are whole, at most 4 MiB of them per worker; larger ones go into the store leaf by leaf. What a source does not give goes back for the others; a source that does not answer is left out. When one is gone, the fetch ends early: it may be asked anew elsewhere. Every blob's size is
 //! compared with the stated one before anything of it is stored, and every leaf is verified against the hash (bao) before it is. All workers run in the caller's task; dropping it stops them.
 
 use std::{
@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use bao_tree::io::BaoContentItem;
 use chartmesh_identity::{BlobHash, EndpointKey};
 use iroh::endpoint::Connection;
 use iroh_blobs::{
@@ -25,11 +26,9 @@ use super::{
     Blobs, Source,
     blobs::{WHOLE, lock, to_hash, to_id},
     endpoint,
-    pool::Pool,
+    pool::{Pool, WORKERS},
 };
 
-/// Requests to one source at a time.
-const WORKERS: usize = 2;
 /// Most bytes and blobs of a group.
 const GROUP_BYTES: u64 = 64 << 20;
 const GROUP_BLOBS: usize = 1024;
@@ -58,7 +57,9 @@ pub struct FetchReport {
     pub failed: Vec<(BlobHash, String)>,
     /// Why the store here failed, if it did: what failed then may be had from the same sources another time.
     pub store: Option<String>,
-    /// Sources that did not answer when they were called, or whose connection broke: what they have is not known.
+    /// What a source does not give, or nobody can give as stated.
+    pub refused: BTreeSet<(EndpointKey, BlobHash)>,
+    /// Sources that did not answer when they were called.
     pub unreachable: BTreeSet<EndpointKey>,
 }
 
@@ -88,6 +89,8 @@ struct Queue {
     stored: Vec<TempTag>,
     /// Sources that did not answer.
     silent: BTreeSet<usize>,
+    /// Sources that gave nothing of so much that they count as giving nothing.
+    bare: BTreeSet<usize>,
 }
 
 impl Queue {
@@ -143,13 +146,21 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
         blobs.written(missing.iter().filter(|(_, length)| *length > WHOLE).map(|(hash, _)| *hash));
     }
     let synced = blobs.sync().await;
-    let Queue { reasons, stored, broken, silent, .. } = std::mem::take(&mut *lock(&job.queue));
+    let Queue { waiting, reasons, stored, broken, silent, bare, .. } = std::mem::take(&mut *lock(&job.queue));
     let come: BTreeSet<BlobHash> = stored.iter().map(|tag| to_id(tag.hash())).collect();
     let store = broken.or_else(|| synced.as_ref().err().map(ToString::to_string));
-    let unreachable = silent.into_iter().map(|source| sources[source].route.endpoint).collect();
-    let mut report = FetchReport { store, unreachable, ..FetchReport::default() };
+    let endpoint = |source: usize| sources[source].route.endpoint;
+    let refused = waiting.iter().flat_map(|group| {
+        let refusing = group.refused_by.union(&bare).map(|source| endpoint(*source));
+        refusing.flat_map(|source| group.items.iter().map(move |item| (source, to_id(item.hash))))
+    });
+    let unreachable = silent.into_iter().map(endpoint).collect();
+    let mut report = FetchReport { store, refused: refused.collect(), unreachable, ..FetchReport::default() };
     for (id, length) in wanted {
         let size = if come.contains(&id) { Ok(Some(length)) } else { blobs.size(&id).await };
+        if length == 0 || matches!(size, Ok(Some(found)) if found != length) {
+            report.refused.extend(sources.iter().map(|source| (source.route.endpoint, id)));
+        }
         let failure = match (&synced, size) {
             (Err(error), _) => error.to_string(),
             (Ok(()), Ok(Some(found))) if found == length => {
@@ -200,23 +211,44 @@ fn plan(missing: &[(Hash, u64)], sources: usize) -> VecDeque<Group> {
     groups
 }
 
+/// What there is for a worker.
+enum Next {
+    Work(Group),
+    /// Others are at work, and may leave something.
+    Later,
+    Nothing,
+}
+
 impl Job<'_> {
     /// One worker of a source, until there is nothing left that the source could give.
     async fn work(&self, source: usize) {
         let Source { route, gone } = &self.sources[source];
         let (mut refusals, mut breaks) = (0, 0);
-        while refusals < MAX_REFUSALS && breaks < MAX_BREAKS {
+        while refusals < MAX_REFUSALS && breaks < MAX_BREAKS && !self.sources.iter().any(|source| source.gone.is_cancelled()) {
+            let changed = self.changed.notified();
             // A source that does not answer keeps neither work nor, once there is none, the others waiting.
-            let connection = tokio::select! {
-                connection = self.pool.get(route) => connection,
+            let called = async {
+                let turn = self.pool.turn(&route.endpoint).await;
+                (turn, self.pool.get(route).await)
+            };
+            let (turn, connection) = tokio::select! {
+                called = called => called,
                 () = self.drained() => return,
-                () = gone.cancelled() => return self.unreachable(source, "it has left"),
+                () = gone.cancelled() => return,
             };
             let connection = match connection {
                 Ok(connection) => connection,
                 Err(error) => return self.unreachable(source, &error.to_string()),
             };
-            let Some(mut group) = self.take(source).await else { return };
+            let mut group = match self.next(source) {
+                Next::Work(group) => group,
+                Next::Later => {
+                    drop((turn, connection));
+                    changed.await;
+                    continue;
+                }
+                Next::Nothing => return,
+            };
             let (done, fault) = self.request(&connection, &mut group).await;
             if done > 0 {
                 (refusals, breaks) = (0, 0);
@@ -225,12 +257,13 @@ impl Job<'_> {
                 None => {}
                 Some(Fault::Item(_)) => refusals += 1,
                 Some(Fault::Connection(_)) => breaks += 1,
-                Some(Fault::Store(_)) => refusals = MAX_REFUSALS,
+                // The queue is broken, and there is nothing more to do.
+                Some(Fault::Store(_)) => {}
             }
             self.put_back(source, group, done, fault);
         }
-        if breaks == MAX_BREAKS {
-            lock(&self.queue).silent.insert(source);
+        if refusals == MAX_REFUSALS {
+            lock(&self.queue).bare.insert(source);
         }
     }
 
@@ -255,24 +288,20 @@ impl Job<'_> {
         }
     }
 
-    /// The next group for a source; waits while others run, since they may leave something. `None` when nothing will come.
-    async fn take(&self, source: usize) -> Option<Group> {
-        loop {
-            let changed = self.changed.notified();
-            {
-                let mut queue = lock(&self.queue);
-                if queue.broken.is_some() {
-                    return None;
-                }
-                if let Some(at) = queue.waiting.iter().position(|group| !group.refused_by.contains(&source)) {
-                    queue.running += 1;
-                    return queue.waiting.remove(at);
-                }
-                if queue.running == 0 {
-                    return None;
-                }
+    fn next(&self, source: usize) -> Next {
+        let mut queue = lock(&self.queue);
+        let running = queue.running > 0;
+        if queue.broken.is_some() {
+            return Next::Nothing;
+        }
+        let at = queue.waiting.iter().position(|group| !group.refused_by.contains(&source));
+        match at.and_then(|at| queue.waiting.remove(at)) {
+            Some(group) => {
+                queue.running += 1;
+                Next::Work(group)
             }
-            changed.await;
+            None if running => Next::Later,
+            None => Next::Nothing,
         }
     }
 
@@ -384,7 +413,7 @@ impl Job<'_> {
 
     /// Receives a blob, or a piece of one, leaf by verified leaf: a large one into the store, a small one into `whole`.
     async fn receive_blob(&self, header: AtBlobHeader, item: &Item, whole: &mut Whole) -> Result<AtEndBlob, Fault> {
-        let (content, size) = match timeout(STALL_WAIT, header.next()).await {
+        let (mut content, size) = match timeout(STALL_WAIT, header.next()).await {
             Ok(Ok(header)) => header,
             Ok(Err(AtBlobHeaderNextError::NotFound { .. } | AtBlobHeaderNextError::Read { .. })) => {
                 return Err(Fault::Item("the source does not give it".into()));
@@ -397,30 +426,35 @@ impl Job<'_> {
         if item.length > WHOLE {
             return self.import(content, item.hash, size).await;
         }
-        match timeout(STALL_WAIT, content.concatenate_into_vec()).await {
-            Ok(Ok((end, bytes))) => {
-                whole.bytes += bytes.len();
-                whole.blobs.push(bytes);
-                Ok(end)
+        let mut bytes = Vec::new();
+        let end = loop {
+            match arrive(content).await? {
+                Arrived::Item(rest, item) => {
+                    if let BaoContentItem::Leaf(leaf) = item {
+                        bytes.extend_from_slice(&leaf.data);
+                    }
+                    content = rest;
+                }
+                Arrived::End(end) => break end,
             }
-            Ok(Err(error)) => Err(Fault::Item(distorted(&error))),
-            Err(_) => Err(stalled()),
-        }
+        };
+        whole.bytes += bytes.len();
+        whole.blobs.push(bytes);
+        Ok(end)
     }
 
     async fn import(&self, mut content: AtBlobContent, hash: Hash, size: NonZeroU64) -> Result<AtEndBlob, Fault> {
         let import = self.blobs.store().import_bao(hash, size, 32).await.map_err(|error| Fault::Store(error.to_string()))?;
         let received = loop {
-            match timeout(STALL_WAIT, content.next()).await {
-                Ok(BlobContentNext::More((rest, Ok(verified)))) => {
-                    if import.tx.send(verified).await.is_err() {
+            match arrive(content).await {
+                Ok(Arrived::Item(rest, item)) => {
+                    if import.tx.send(item).await.is_err() {
                         break Err(Fault::Store("the blob store stopped taking data".into()));
                     }
                     content = rest;
                 }
-                Ok(BlobContentNext::More((_, Err(error)))) => break Err(Fault::Item(distorted(&error))),
-                Ok(BlobContentNext::Done(end)) => break Ok(end),
-                Err(_) => break Err(stalled()),
+                Ok(Arrived::End(end)) => break Ok(end),
+                Err(fault) => break Err(fault),
             }
         };
         drop(import.tx);
@@ -429,6 +463,22 @@ impl Job<'_> {
             Ok(Err(error)) => Err(Fault::Store(format!("{}: {error}", to_id(hash).short()))),
             Err(error) => Err(Fault::Store(error.to_string())),
         }
+    }
+}
+
+/// What has arrived of a blob, verified.
+enum Arrived {
+    Item(AtBlobContent, BaoContentItem),
+    End(AtEndBlob),
+}
+
+/// Waits for the next leaf or inner node: the source may be slow, but not silent.
+async fn arrive(content: AtBlobContent) -> Result<Arrived, Fault> {
+    match timeout(STALL_WAIT, content.next()).await {
+        Ok(BlobContentNext::More((rest, Ok(verified)))) => Ok(Arrived::Item(rest, verified)),
+        Ok(BlobContentNext::More((_, Err(error)))) => Err(Fault::Item(distorted(&error))),
+        Ok(BlobContentNext::Done(end)) => Ok(Arrived::End(end)),
+        Err(_) => Err(stalled()),
     }
 }
 

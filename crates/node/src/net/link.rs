@@ -63,6 +63,11 @@ impl Link {
         self.remote
     }
 
+    /// What to tell it from the peer's other connections by.
+    pub fn anchor(&self) -> Anchor {
+        Anchor(self.connection.clone())
+    }
+
     /// Whether this side called.
     pub fn initiator(&self) -> bool {
         self.initiator
@@ -74,6 +79,10 @@ impl Link {
         (LinkSender { connection: self.connection, send: self.send }, receiver)
     }
 }
+
+/// The connection of a link.
+#[derive(Debug)]
+pub struct Anchor(pub(super) Connection);
 
 /// The outgoing direction of a link.
 #[derive(Debug)]

@@ -13,17 +13,21 @@ use iroh::{
     Endpoint,
     endpoint::{Connection, VarInt},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Route, blobs::lock, connections::Connections, endpoint, error::NetError};
 
 /// How long a fetch waits for a source to answer its call.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// Requests to one peer at a time, whoever fetches.
+pub(super) const WORKERS: usize = 2;
 /// How long an unused connection stays.
 const IDLE: Duration = Duration::from_secs(30);
 
 pub(super) struct Pool {
     endpoint: Endpoint,
     open: Mutex<BTreeMap<EndpointKey, Entry>>,
+    turns: Mutex<BTreeMap<EndpointKey, Arc<Semaphore>>>,
     all: Arc<Connections>,
 }
 
@@ -35,18 +39,30 @@ struct Entry {
 
 impl Pool {
     pub(super) fn new(endpoint: Endpoint, all: Arc<Connections>) -> Self {
-        Self { endpoint, open: Mutex::default(), all }
+        Self { endpoint, open: Mutex::default(), turns: Mutex::default(), all }
+    }
+
+    /// Waits until a peer may be called or asked for something more. It may be asked until the result is dropped.
+    pub(super) async fn turn(&self, peer: &EndpointKey) -> Option<OwnedSemaphorePermit> {
+        let turns = lock(&self.turns).entry(*peer).or_insert_with(|| Arc::new(Semaphore::new(WORKERS))).clone();
+        // Nobody closes it.
+        turns.acquire_owned().await.ok()
     }
 
     /// The open connection to a peer, or a new one. It counts as used while the result is held.
     pub(super) async fn get(&self, route: &Route) -> Result<Arc<Connection>, NetError> {
-        if let Some(entry) = lock(&self.open).get_mut(&route.endpoint).filter(|entry| entry.connection.close_reason().is_none()) {
-            entry.idle_since = None;
-            return Ok(entry.connection.clone());
+        if let Some(connection) = used(&mut lock(&self.open), &route.endpoint) {
+            return Ok(connection);
         }
         let connection = Arc::new(endpoint::connect(&self.endpoint, route, iroh_blobs::ALPN, CONNECT_WAIT).await?);
+        let mut open = lock(&self.open);
+        if let Some(other) = used(&mut open, &route.endpoint) {
+            // Another fetch called at the same time.
+            connection.close(VarInt::from_u32(0), b"");
+            return Ok(other);
+        }
         self.all.add(&connection);
-        lock(&self.open).insert(route.endpoint, Entry { connection: connection.clone(), idle_since: None });
+        open.insert(route.endpoint, Entry { connection: connection.clone(), idle_since: None });
         Ok(connection)
     }
 
@@ -68,6 +84,7 @@ impl Pool {
 
     /// Closes what nobody has used for a while.
     pub(super) fn tidy(&self, now: Instant) {
+        lock(&self.turns).retain(|_, turns| Arc::strong_count(turns) > 1);
         lock(&self.open).retain(|_, entry| {
             if entry.connection.close_reason().is_some() {
                 return false;
@@ -84,4 +101,11 @@ impl Pool {
             keep
         });
     }
+}
+
+/// The open connection to a peer, which counts as used from now on.
+fn used(open: &mut BTreeMap<EndpointKey, Entry>, peer: &EndpointKey) -> Option<Arc<Connection>> {
+    let entry = open.get_mut(peer).filter(|entry| entry.connection.close_reason().is_none())?;
+    entry.idle_since = None;
+    Some(entry.connection.clone())
 }

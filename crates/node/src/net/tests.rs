@@ -21,9 +21,10 @@ use iroh_blobs::{
 use n0_future::StreamExt;
 use tempfile::TempDir;
 use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Blobs, Gate, Link, MAX_FRAME, Net, NetConfig, NetError, Route,
+    Blobs, Gate, Link, MAX_FRAME, Net, NetConfig, NetError, Route, Source,
     blobs::{lock, to_hash},
     endpoint,
 };
@@ -271,6 +272,22 @@ async fn connections_to_where_a_peer_was_are_left_at_once_and_others_stay() {
 }
 
 #[tokio::test]
+async fn of_a_peer_that_has_called_anew_only_the_newest_connection_stays() {
+    let (mut alice, bob) = (node(72, List::new(&[key(73)])).await, node(73, List::new(&[])).await);
+    let _first = bob.net.connect(&alice.route(), WAIT).await.unwrap();
+    let (_send, mut lost) = alice.links.recv().await.unwrap().split();
+    let (_hear, mut kept) = bob.net.connect(&alice.route(), WAIT).await.unwrap().split();
+    let second = alice.links.recv().await.unwrap();
+    alice.net.keep(&second.anchor());
+    assert_eq!(lost.recv().await.unwrap(), None);
+    let (mut say, _) = second.split();
+    say.send(b"still here").await.unwrap();
+    assert_eq!(kept.recv().await.unwrap().as_deref(), Some(&b"still here"[..]));
+    alice.end().await;
+    bob.end().await;
+}
+
+#[tokio::test]
 async fn many_small_blobs_and_a_large_one_are_fetched_and_stay() {
     let gate = List::new(&[key(12)]);
     let (source, sink) = (node(11, gate.clone()).await, node(12, List::new(&[])).await);
@@ -419,12 +436,40 @@ async fn sources_fill_in_for_each_other() {
     let report = sink.net.fetch(&wanted, &[gone.clone(), left.route(), right.route()]).await;
     assert_eq!(report.got.len(), 301, "{:?}", report.failed);
     assert!(matches!(&report.failed[..], [(hash, _)] if *hash == absent));
+    assert_eq!(report.refused, [&left, &right].map(|source| (source.net.endpoint(), absent)).into(), "the dead one has not been asked");
     eprintln!("with a dead source: {:?}", started.elapsed());
 
     let none = sink.net.fetch(&[(absent, 4096)], &[]).await;
     assert_eq!((none.got.len(), none.failed.len()), (0, 1));
     left.end().await;
     right.end().await;
+    sink.end().await;
+}
+
+/// However many fetches there are: a peer is not called and asked more often at a time than for one, and one that has left is waited for by none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fetches_share_the_turns_of_a_source_and_do_not_wait_for_one_that_has_left() {
+    let (source, sink) = (node(43, List::new(&[key(44)])).await, node(44, List::new(&[])).await);
+    let mut wanted = Vec::new();
+    for number in 0..24 {
+        wanted.push((source.blobs.put(bytes(number, 3000)).await.unwrap(), 3000));
+    }
+    let routes = [source.route()];
+    let reports = n0_future::join_all(wanted.chunks(2).map(|few| sink.net.fetch(few, &routes))).await;
+    assert!(reports.iter().all(|report| report.got.len() == 2), "{reports:?}");
+    assert_eq!(sink.net.connections.open(&source.net.endpoint()).len(), 1, "one connection serves them all");
+
+    let (route, _socket) = dead(45);
+    let left = Source { route, gone: CancellationToken::new() };
+    let absent = (BlobHash::new([7; 32]), 100);
+    let leaving = async {
+        tokio::task::yield_now().await;
+        left.gone.cancel();
+    };
+    let sources = [left.clone()];
+    let (report, ()) = tokio::join!(sink.net.fetch_into(&sink.blobs, std::slice::from_ref(&absent), &sources), leaving);
+    assert_eq!((report.failed.len(), report.refused.len(), report.unreachable.len()), (1, 0, 0));
+    source.end().await;
     sink.end().await;
 }
 
@@ -436,6 +481,7 @@ async fn a_blob_of_another_length_is_refused_and_nothing_of_it_stored() {
     for (blob, length) in wrong {
         let report = sink.net.fetch(&[(blob, length)], &[source.route()]).await;
         assert!(report.got.is_empty() && report.failed[0].0 == blob, "{length}");
+        assert_eq!(report.refused, [(source.net.endpoint(), blob)].into(), "{length}");
         assert!(sink.blobs.store().list().hashes().await.unwrap().is_empty(), "{length}");
     }
     assert_eq!(sink.net.fetch(&[(small, 5000)], &[source.route()]).await.got, [small]);

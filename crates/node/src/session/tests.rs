@@ -104,10 +104,11 @@ async fn what_an_earlier_session_left_to_be_fetched_keeps_the_next_one_open() {
         assert_eq!(again.carry_all(), [false; 2], "{caller} calls {called}: neither takes the other for done while a document is to be fetched");
         // The clinic cannot ask, and neither takes the other for done; it asks and is not given it, and nothing more comes of this session.
         let clinic = &nodes[1].0;
-        for (unreachable, settled) in [(BTreeSet::from([nodes[0].1]), [false; 2]), (BTreeSet::new(), [true; 2])] {
+        for (refused, settled) in [(false, [false; 2]), (true, [true; 2])] {
             clinic.with(|core| {
                 let missing = core.missing();
-                let report = FetchReport { failed: vec![(missing[0].blob, "not had".into())], unreachable, ..FetchReport::default() };
+                let refused = refused.then_some((nodes[0].1, missing[0].blob)).into_iter().collect();
+                let report = FetchReport { failed: vec![(missing[0].blob, "not had".into())], refused, ..FetchReport::default() };
                 core.sessions.note_fetched(&core.sources(&missing[0]), &report);
                 core.tell_pending();
             });
