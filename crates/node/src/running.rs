@@ -150,12 +150,10 @@ async fn until(mut stopped: watch::Receiver<bool>, task: impl Future<Output = ()
 async fn accept(node: Node, net: Arc<Net>, mut incoming: mpsc::Receiver<Link>) {
     while let Some(link) = incoming.recv().await {
         let remote = link.remote();
-        let anew = node.with(|core| core.sessions.lost(&remote).next().is_some());
-        let anchor = link.anchor();
-        node.take_link(link, None);
-        if anew {
-            net.keep(&anchor);
+        if node.with(|core| core.sessions.lost(&remote).next().is_some()) {
+            net.forget(&remote);
         }
+        node.take_link(link, None);
     }
 }
 
@@ -168,6 +166,7 @@ async fn write(mut sender: LinkSender, mut queue: mpsc::Receiver<Out>) {
                     return;
                 }
             }
+            Out::Abort => return sender.abort(),
             Out::Close(reason) if reason.is_empty() => return sender.finish().await,
             Out::Close(reason) => return sender.close(3, &reason).await,
         }

@@ -42,6 +42,8 @@ pub(crate) enum Out {
     Frame(Vec<u8>),
     /// The end, and why.
     Close(String),
+    /// The end at once: nobody is there.
+    Abort,
 }
 
 /// A session and the link it speaks through.
@@ -212,7 +214,9 @@ impl Core {
         }
         if side == Side::Responder {
             let lost: Vec<u64> = self.sessions.lost(&remote).collect();
-            lost.into_iter().for_each(|id| self.hang_up(id, ""));
+            for slot in lost.iter().filter_map(|id| self.sessions.slots.remove(id)) {
+                let _ = slot.outbox.try_send(Out::Abort);
+            }
         }
         let mut session = Session::new(side, remote, nonce, options);
         let effects = session.start(&self.replica, time::now());

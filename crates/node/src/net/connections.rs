@@ -33,10 +33,10 @@ impl Connections {
         }
     }
 
-    /// Closes all connections to a peer but one: where others lead, it is no more.
-    pub(super) fn keep(&self, one: &Connection) {
-        let others = self.open(&endpoint::remote(one)).into_iter().filter(|other| other.stable_id() != one.stable_id());
-        others.for_each(|other| other.close(VarInt::from_u32(0), b"called anew"));
+    /// Closes all connections to a peer that are of this protocol.
+    pub(super) fn forget(&self, peer: &EndpointKey, alpn: &[u8]) {
+        let all = self.open(peer).into_iter().filter(|connection| connection.alpn() == alpn);
+        all.for_each(|connection| connection.close(VarInt::from_u32(0), b""));
     }
 
     /// In the order in which they were opened.

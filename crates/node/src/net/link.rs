@@ -63,11 +63,6 @@ impl Link {
         self.remote
     }
 
-    /// What to tell it from the peer's other connections by.
-    pub fn anchor(&self) -> Anchor {
-        Anchor(self.connection.clone())
-    }
-
     /// Whether this side called.
     pub fn initiator(&self) -> bool {
         self.initiator
@@ -79,10 +74,6 @@ impl Link {
         (LinkSender { connection: self.connection, send: self.send }, receiver)
     }
 }
-
-/// The connection of a link.
-#[derive(Debug)]
-pub struct Anchor(pub(super) Connection);
 
 /// The outgoing direction of a link.
 #[derive(Debug)]
@@ -102,6 +93,11 @@ impl LinkSender {
     /// Ends the link after everything sent has been read by the peer: [`close`](Self::close) with code 0.
     pub async fn finish(self) {
         self.close(0, "").await;
+    }
+
+    /// Ends the link at once. What is under way is lost.
+    pub fn abort(self) {
+        self.connection.close(GONE, b"");
     }
 
     /// Ends the link: the peer reads all frames sent before, then `code` and `reason` (cut to 256 bytes). Returns when the peer has read them, or after five seconds.

@@ -50,7 +50,7 @@ pub use self::{
     blobs::Blobs,
     error::NetError,
     fetch::FetchReport,
-    link::{Anchor, Link, LinkReceiver, LinkSender, MAX_FRAME},
+    link::{Link, LinkReceiver, LinkSender, MAX_FRAME},
 };
 pub(crate) use self::{
     blobs::{file_of, files, is_unfinished},
@@ -197,14 +197,9 @@ impl Net {
         fetch::fetch(blobs, &self.pool, wanted, sources).await
     }
 
-    /// Closes the connection that blobs of a peer were fetched over: its process may be another one when it is met again.
+    /// Closes the connections over which blobs go to and from a peer: it may be another process, and elsewhere, when it is met again, and would be looked for along the old ones.
     pub fn forget(&self, peer: &EndpointKey) {
-        self.pool.forget(peer);
-    }
-
-    /// Closes every connection to a peer but that of its newest link: it has called anew, so it may be elsewhere or another process now, and would be looked for along the old ones.
-    pub fn keep(&self, newest: &Anchor) {
-        self.connections.keep(&newest.0);
+        self.connections.forget(peer, iroh_blobs::ALPN);
     }
 
     /// Closes every connection to a peer if they travel to one of these addresses (`IP:PORT`), where it is no more.

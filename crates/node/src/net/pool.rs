@@ -75,13 +75,6 @@ impl Pool {
         }
     }
 
-    /// Closes the connection to a peer.
-    pub(super) fn forget(&self, peer: &EndpointKey) {
-        if let Some(entry) = lock(&self.open).remove(peer) {
-            entry.connection.close(VarInt::from_u32(0), b"");
-        }
-    }
-
     /// Closes what nobody has used for a while.
     pub(super) fn tidy(&self, now: Instant) {
         lock(&self.turns).retain(|_, turns| Arc::strong_count(turns) > 1);

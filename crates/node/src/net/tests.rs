@@ -272,17 +272,19 @@ async fn connections_to_where_a_peer_was_are_left_at_once_and_others_stay() {
 }
 
 #[tokio::test]
-async fn of_a_peer_that_has_called_anew_only_the_newest_connection_stays() {
+async fn a_peer_is_forgotten_with_the_connections_for_blobs_and_an_aborted_link_is_over_at_once() {
     let (mut alice, bob) = (node(72, List::new(&[key(73)])).await, node(73, List::new(&[])).await);
-    let _first = bob.net.connect(&alice.route(), WAIT).await.unwrap();
-    let (_send, mut lost) = alice.links.recv().await.unwrap().split();
-    let (_hear, mut kept) = bob.net.connect(&alice.route(), WAIT).await.unwrap().split();
-    let second = alice.links.recv().await.unwrap();
-    alice.net.keep(&second.anchor());
-    assert_eq!(lost.recv().await.unwrap(), None);
-    let (mut say, _) = second.split();
-    say.send(b"still here").await.unwrap();
-    assert_eq!(kept.recv().await.unwrap().as_deref(), Some(&b"still here"[..]));
+    let blob = alice.blobs.put(bytes(1, 5000)).await.unwrap();
+    let link = bob.net.connect(&alice.route(), WAIT).await.unwrap();
+    assert_eq!(bob.net.fetch(&[(blob, 5000)], &[alice.route()]).await.got, [blob]);
+    for (one, other) in [(&alice, &bob), (&bob, &alice)] {
+        one.net.forget(&other.net.endpoint());
+        assert_eq!(one.net.connections.open(&other.net.endpoint()).len(), 1, "the link");
+    }
+    let (sender, mut receiver) = alice.links.recv().await.unwrap().split();
+    sender.abort();
+    assert_eq!(receiver.recv().await.unwrap(), None);
+    assert!(matches!(link.split().1.recv().await, Err(NetError::Lost(_))));
     alice.end().await;
     bob.end().await;
 }
