@@ -1,7 +1,7 @@
 //! The iroh endpoint, set up so that nothing is asked of or told to anybody that the settings do not name: no relay, no lookup, no publishing, no port mapping, and no public
 //! name servers behind the system's own.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use chartmesh_identity::EndpointKey;
 use iroh::{
@@ -16,7 +16,7 @@ use iroh::{
 use iroh_mdns_address_lookup::MdnsAddressLookup;
 use tokio::time::timeout;
 
-use super::{NetConfig, Path, Route, error::NetError, line::Line};
+use super::{NetConfig, Path, Route, error::NetError, line::Line, window::Floor};
 
 /// How long closed connections may take to drain. Every peer has been told by then; the rest is QUIC's politeness.
 const DRAIN_WAIT: Duration = Duration::from_millis(200);
@@ -41,6 +41,7 @@ pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<(Endpoin
     let silence = IdleTimeout::try_from(SILENCE).map_err(|error| NetError::Config(error.to_string()))?;
     transport = transport.max_idle_timeout(Some(silence)).default_path_max_idle_timeout(SILENCE);
     transport = transport.keep_alive_interval(SIGN_OF_LIFE).default_path_keep_alive_interval(SIGN_OF_LIFE);
+    transport = transport.congestion_controller_factory(Arc::new(Floor::default()));
     // The captive portal check is an HTTP request, which a relay should not be asked in clear text; the probes only go to the relay of the settings.
     let mut report = NetReportConfig::minimal();
     report.https_probes = true;

@@ -26,6 +26,7 @@ mod shadow;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::{
     collections::BTreeSet,
