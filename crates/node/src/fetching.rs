@@ -1,7 +1,7 @@
 //! The fetcher: brings documents that this node should have, from whoever the serving rule lets it have them from.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -38,17 +38,25 @@ pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
     let _ = std::fs::remove_dir_all(&scratch);
     let mut fetching = FuturesUnordered::new();
     let mut busy: BTreeMap<Peers, BTreeSet<BlobHash>> = BTreeMap::new();
+    // Looked up all at once, since that passes over everything that is held.
+    let mut waiting: VecDeque<(Peers, Group)> = VecDeque::new();
+    let mut stale = true;
     // The peers that were asked last: the next in their order are asked next.
     let mut last = Peers::new();
     // What nobody of some peers could give, and until when it is left alone.
     let mut resting: BTreeSet<(Peers, BlobHash)> = BTreeSet::new();
     let mut rested = Instant::now();
     loop {
-        let mut groups =
-            node.groups(|peers, blob| busy.contains_key(peers) || busy.values().any(|blobs| blobs.contains(blob)) || resting.contains(&(peers.clone(), *blob)));
-        let mut later = groups.split_off(&last);
-        groups.extend(later.remove_entry(&last));
-        for (peers, group) in later.into_iter().chain(groups).take(GROUPS - busy.len()) {
+        if std::mem::take(&mut stale) {
+            let taken = |peers: &Peers, blob: &BlobHash| busy.contains_key(peers) || busy.values().any(|blobs| blobs.contains(blob));
+            let mut groups = node.groups(|peers, blob| taken(peers, blob) || resting.contains(&(peers.clone(), *blob)));
+            let mut later = groups.split_off(&last);
+            groups.extend(later.remove_entry(&last));
+            waiting = later.into_iter().chain(groups).collect();
+        }
+        while busy.len() < GROUPS
+            && let Some((peers, group)) = waiting.pop_front()
+        {
             busy.insert(peers.clone(), group.missing.iter().map(|one| one.blob).collect());
             last.clone_from(&peers);
             let (node, net, scratch) = (&node, &net, &scratch);
@@ -65,9 +73,10 @@ pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
                     resting.extend(blobs.into_iter().map(|blob| (peers.clone(), blob)));
                     rested = Instant::now() + AGAIN;
                 }
+                stale = waiting.is_empty();
             }
-            () = node.0.signals.fetch.notified() => resting.clear(),
-            () = sleep_until(rested), if !resting.is_empty() => resting.clear(),
+            () = node.0.signals.fetch.notified() => (resting, stale) = (BTreeSet::new(), true),
+            () = sleep_until(rested), if !resting.is_empty() => (resting, stale) = (BTreeSet::new(), true),
         }
     }
 }
