@@ -20,6 +20,7 @@ use iroh_blobs::{
     get::fsm::{self, AtBlobContent, AtBlobHeader, AtBlobHeaderNextError, AtEndBlob, BlobContentNext, DecodeError, EndBlobNext},
     protocol::{ChunkRanges, ChunkRangesExt, ChunkRangesSeq, GetManyRequest},
 };
+use n0_future::{FuturesUnordered, StreamExt};
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
@@ -103,8 +104,10 @@ impl Queue {
 enum Fault {
     /// This blob is not to be had from this source.
     Item(String),
-    /// The connection or the source's answers ended.
+    /// The connection ended, or nothing comes through it.
     Connection(String),
+    /// The answer was cut short.
+    Stream(String),
     /// The store failed.
     Store(String),
 }
@@ -222,30 +225,34 @@ enum Next {
 impl Job<'_> {
     /// One worker of a source, until there is nothing left that the source could give.
     async fn work(&self, source: usize) {
-        let Source { route, gone } = &self.sources[source];
+        let route = &self.sources[source].route;
         let (mut refusals, mut breaks) = (0, 0);
-        while refusals < MAX_REFUSALS && breaks < MAX_BREAKS && !self.sources.iter().any(|source| source.gone.is_cancelled()) {
+        while refusals < MAX_REFUSALS && breaks < MAX_BREAKS {
             let changed = self.changed.notified();
-            // A source that does not answer keeps neither work nor, once there is none, the others waiting.
+            // A source that does not answer keeps neither work nor, once there is none, the others waiting; and is not called by one worker after the other.
             let called = async {
                 let turn = self.pool.turn(&route.endpoint).await;
-                (turn, self.pool.get(route).await)
+                let called = if lock(&self.queue).silent.contains(&source) { None } else { Some(self.pool.get(route).await) };
+                (turn, called)
             };
-            let (turn, connection) = tokio::select! {
+            let (turn, called) = tokio::select! {
                 called = called => called,
                 () = self.drained() => return,
-                () = gone.cancelled() => return,
+                () = self.left() => return,
             };
-            let connection = match connection {
-                Ok(connection) => connection,
-                Err(error) => return self.unreachable(source, &error.to_string()),
+            let connection = match called {
+                Some(Ok(connection)) => connection,
+                Some(Err(error)) => return self.unreachable(source, &error.to_string()),
+                None => return,
             };
             let mut group = match self.next(source) {
                 Next::Work(group) => group,
                 Next::Later => {
                     drop((turn, connection));
-                    changed.await;
-                    continue;
+                    tokio::select! {
+                        () = changed => continue,
+                        () = self.left() => return,
+                    }
                 }
                 Next::Nothing => return,
             };
@@ -256,7 +263,7 @@ impl Job<'_> {
             match &fault {
                 None => {}
                 Some(Fault::Item(_)) => refusals += 1,
-                Some(Fault::Connection(_)) => breaks += 1,
+                Some(Fault::Connection(_) | Fault::Stream(_)) => breaks += 1,
                 // The queue is broken, and there is nothing more to do.
                 Some(Fault::Store(_)) => {}
             }
@@ -265,6 +272,12 @@ impl Job<'_> {
         if refusals == MAX_REFUSALS {
             lock(&self.queue).bare.insert(source);
         }
+    }
+
+    /// Waits until a source is gone.
+    async fn left(&self) {
+        let mut gone: FuturesUnordered<_> = self.sources.iter().map(|source| source.gone.cancelled()).collect();
+        gone.next().await;
     }
 
     /// Waits until nothing is left to do.
@@ -291,7 +304,7 @@ impl Job<'_> {
     fn next(&self, source: usize) -> Next {
         let mut queue = lock(&self.queue);
         let running = queue.running > 0;
-        if queue.broken.is_some() {
+        if queue.broken.is_some() || self.sources.iter().any(|source| source.gone.is_cancelled()) {
             return Next::Nothing;
         }
         let at = queue.waiting.iter().position(|group| !group.refused_by.contains(&source));
@@ -321,7 +334,7 @@ impl Job<'_> {
                 queue.waiting.push_back(Group { items: vec![item], refused_by });
             }
             Some(Fault::Item(_)) => {}
-            Some(Fault::Connection(reason)) => {
+            Some(Fault::Connection(reason) | Fault::Stream(reason)) => {
                 for item in &rest {
                     queue.reasons.insert(item.hash, reason.clone());
                 }
@@ -364,7 +377,7 @@ impl Job<'_> {
         let (done, fault) = self.receive(connection, &group.items, request).await;
         // A broken connection shows as a failure of the blob that was under way.
         let fault = match fault {
-            Some(Fault::Item(reason)) if connection.close_reason().is_some() => Some(Fault::Connection(reason)),
+            Some(Fault::Item(reason) | Fault::Stream(reason)) if connection.close_reason().is_some() => Some(Fault::Connection(reason)),
             other => other,
         };
         if let Some(Fault::Connection(_)) = fault {
@@ -415,9 +428,8 @@ impl Job<'_> {
     async fn receive_blob(&self, header: AtBlobHeader, item: &Item, whole: &mut Whole) -> Result<AtEndBlob, Fault> {
         let (mut content, size) = match timeout(STALL_WAIT, header.next()).await {
             Ok(Ok(header)) => header,
-            Ok(Err(AtBlobHeaderNextError::NotFound { .. } | AtBlobHeaderNextError::Read { .. })) => {
-                return Err(Fault::Item("the source does not give it".into()));
-            }
+            Ok(Err(AtBlobHeaderNextError::NotFound { .. })) => return Err(Fault::Item("the source does not give it".into())),
+            Ok(Err(error @ AtBlobHeaderNextError::Read { .. })) => return Err(Fault::Stream(error.to_string())),
             Err(_) => return Err(stalled()),
         };
         let Some(size) = NonZeroU64::new(size).filter(|size| size.get() == item.length) else {
@@ -476,14 +488,11 @@ enum Arrived {
 async fn arrive(content: AtBlobContent) -> Result<Arrived, Fault> {
     match timeout(STALL_WAIT, content.next()).await {
         Ok(BlobContentNext::More((rest, Ok(verified)))) => Ok(Arrived::Item(rest, verified)),
-        Ok(BlobContentNext::More((_, Err(error)))) => Err(Fault::Item(distorted(&error))),
+        Ok(BlobContentNext::More((_, Err(error @ DecodeError::Read { .. })))) => Err(Fault::Stream(error.to_string())),
+        Ok(BlobContentNext::More((_, Err(error)))) => Err(Fault::Item(format!("its bytes did not arrive as its hash says: {error}"))),
         Ok(BlobContentNext::Done(end)) => Ok(Arrived::End(end)),
         Err(_) => Err(stalled()),
     }
-}
-
-fn distorted(error: &DecodeError) -> String {
-    format!("its bytes did not arrive as its hash says: {error}")
 }
 
 fn stalled() -> Fault {

@@ -20,7 +20,7 @@ use iroh_blobs::{
 };
 use n0_future::StreamExt;
 use tempfile::TempDir;
-use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc};
+use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -276,12 +276,12 @@ async fn a_peer_is_forgotten_with_the_connections_for_blobs_and_an_aborted_link_
     let (mut alice, bob) = (node(72, List::new(&[key(73)])).await, node(73, List::new(&[])).await);
     let blob = alice.blobs.put(bytes(1, 5000)).await.unwrap();
     let link = bob.net.connect(&alice.route(), WAIT).await.unwrap();
+    let (sender, mut receiver) = alice.links.recv().await.unwrap().split();
     assert_eq!(bob.net.fetch(&[(blob, 5000)], &[alice.route()]).await.got, [blob]);
     for (one, other) in [(&alice, &bob), (&bob, &alice)] {
         one.net.forget(&other.net.endpoint());
         assert_eq!(one.net.connections.open(&other.net.endpoint()).len(), 1, "the link");
     }
-    let (sender, mut receiver) = alice.links.recv().await.unwrap().split();
     sender.abort();
     assert_eq!(receiver.recv().await.unwrap(), None);
     assert!(matches!(link.split().1.recv().await, Err(NetError::Lost(_))));
@@ -473,6 +473,32 @@ async fn fetches_share_the_turns_of_a_source_and_do_not_wait_for_one_that_has_le
     assert_eq!((report.failed.len(), report.refused.len(), report.unreachable.len()), (1, 0, 0));
     source.end().await;
     sink.end().await;
+}
+
+/// A source that cuts its answers short, as it does where a line is too slow for it, has not said that it gives nothing.
+#[tokio::test]
+async fn an_answer_that_is_cut_short_is_no_refusal() {
+    let (server, _) = endpoint::bind(&loopback(), &[46; 32]).await.unwrap();
+    let sink = node(47, List::new(&[])).await;
+    let route = Route { endpoint: key(46), addresses: endpoint::addresses(&server), relay: None };
+    let accepting = server.clone();
+    let cutting = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Some(incoming) = accepting.accept().await {
+            connections.spawn(async move {
+                let connection = incoming.await.unwrap();
+                while let Ok((mut send, _recv)) = connection.accept_bi().await {
+                    send.reset(iroh_blobs::protocol::ERR_LIMIT).unwrap();
+                }
+            });
+        }
+    });
+    let wanted = [(BlobHash::new([7; 32]), 100)];
+    let report = sink.net.fetch(&wanted, std::slice::from_ref(&route)).await;
+    assert_eq!((report.failed.len(), report.refused.len(), report.unreachable.len()), (1, 0, 0), "{report:?}");
+    sink.end().await;
+    server.close().await;
+    cutting.abort();
 }
 
 #[tokio::test]
