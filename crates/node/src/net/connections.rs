@@ -33,10 +33,10 @@ impl Connections {
         }
     }
 
-    /// Closes all connections to a peer that are of this protocol.
-    pub(super) fn forget(&self, peer: &EndpointKey, alpn: &[u8]) {
-        let all = self.open(peer).into_iter().filter(|connection| connection.alpn() == alpn);
-        all.for_each(|connection| connection.close(VarInt::from_u32(0), b""));
+    /// Closes the connections over which blobs go to and from a peer.
+    pub(super) fn forget(&self, peer: &EndpointKey) {
+        let blobs = self.open(peer).into_iter().filter(|connection| connection.alpn() == iroh_blobs::ALPN);
+        blobs.for_each(|connection| connection.close(VarInt::from_u32(0), b""));
     }
 
     /// In the order in which they were opened.

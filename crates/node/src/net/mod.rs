@@ -200,7 +200,7 @@ impl Net {
 
     /// Closes the connections over which blobs go to and from a peer: it may be another process, and elsewhere, when it is met again, and would be looked for along the old ones.
     pub fn forget(&self, peer: &EndpointKey) {
-        self.connections.forget(peer, iroh_blobs::ALPN);
+        self.connections.forget(peer);
     }
 
     /// Closes every connection to a peer if they travel to one of these addresses (`IP:PORT`), where it is no more.
