@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use chartmesh_identity::{BlobHash, EntryHash, LaneId, LedgerId, Signed};
 use chartmesh_ledger::Action;
 use chartmesh_records::{Coding, Compartment, Input, ResourceFacts, Sensitivity, import, read_bundle, read_resource};
@@ -46,7 +47,7 @@ impl Looked {
     /// The same to be sealed there, each document when it is asked for.
     fn seal(self, place: Place) -> Box<dyn Iterator<Item = Outgoing> + Send> {
         let (origins, lengths): (Vec<_>, Vec<_>) = self.origins.into_iter().unzip();
-        let contents = parts::cut(self.content, lengths).map(|(_, content)| content);
+        let contents = parts::cut(Bytes::from_owner(self.content), lengths).map(|(_, content)| content);
         Box::new(contents.zip(origins).zip(self.manifests).map(move |((content, origin), manifest)| Outgoing {
             place: place.clone(),
             compartment: manifest.compartment,
@@ -128,7 +129,7 @@ impl Node {
             return Some(Looked { manifests: vec![manifest], origins: vec![(opened.header.origin, opened.content.len())], content: opened.content });
         }
         let places: Vec<(EntryHash, BlobHash)> = due.documents.iter().map(|(publish, manifest)| (*publish, manifest.blob)).collect();
-        let parts::Joined { bytes, origins, .. } = self.join(id, &places, first.resources.facts().first()?).await.ok()?;
+        let parts::Joined { bytes, origins } = self.join(id, &places, first.resources.facts().first()?).await.ok()?;
         let (content, facts) = aside(move || read_resource(&bytes).ok().map(|facts| (bytes, facts))).await.ok()??;
         let derived = BTreeMap::from([(facts.hash, facts)]);
         let manifests = due.documents.iter().map(|(_, manifest)| relabel(manifest, &derived)).collect::<Option<_>>()?;

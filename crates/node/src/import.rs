@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use bytes::Bytes;
 use chartmesh_identity::LedgerId;
 use chartmesh_ledger::Use;
 use chartmesh_records::{Compartment, Draft, Import, Input, MAX_IMPORT, Resource, Typed, import, write_bundle};
@@ -134,7 +135,7 @@ fn seal_later(place: Place, mut draft: Draft) -> Box<dyn Iterator<Item = Outgoin
         }));
     }
     let resources: Vec<_> = draft.resources.iter().map(|resource| (&resource.facts, &resource.bytes[..])).collect();
-    let content = Zeroizing::new(write_bundle(&compartment, &resources));
+    let content = Bytes::from_owner(Zeroizing::new(write_bundle(&compartment, &resources)));
     let facts = draft.resources.into_iter().map(|resource: Resource| resource.facts).collect();
     Box::new(std::iter::once(Outgoing { place, compartment, content, word: Word::Own(facts), extract_of: None, part: None }))
 }

@@ -22,6 +22,7 @@ mod control;
 mod core;
 mod doctor;
 mod duties;
+mod export;
 mod fetching;
 mod filing;
 mod grants;

@@ -5,15 +5,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use chartmesh_identity::{BlobHash, EntryHash, LedgerId, Signed};
-use chartmesh_records::{MAX_IMPORT, MAX_PART, ResourceFacts, is_resource};
-use chartmesh_sealing::{Origin, wiped};
+use chartmesh_records::{MAX_IMPORT, MAX_PART, Outline, ResourceFacts};
+use chartmesh_sealing::{OpenedDocument, Origin};
 use n0_future::task::AbortOnDropHandle;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::{
     api::ApiError,
+    aside::aside,
     core::Core,
     manifest::Manifest,
     node::Node,
@@ -118,18 +121,50 @@ pub(crate) struct Joined {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
     /// The author's word on each part, and the part's length.
     pub(crate) origins: Vec<(Signed<Origin>, usize)>,
-    /// The compartment that the first part is sealed for.
-    pub(crate) compartment: String,
 }
 
 impl Node {
-    /// Opens the parts of a resource in order and checks the whole. Beside the resource, the part that is joined and the next two are in memory.
+    /// Puts a resource together from its parts.
     pub(crate) async fn join(&self, id: &LedgerId, parts: &[(EntryHash, BlobHash)], facts: &ResourceFacts) -> Result<Joined, ApiError> {
-        let wrong = |what: &str| ApiError::failed(format_args!("{}/{} is quarantined: {what}", facts.resource_type, facts.id));
-        let length = usize::try_from(facts.length).ok().filter(|length| *length <= MAX_IMPORT).ok_or_else(|| wrong("it is too large"))?;
-        let mut joined = Joined { bytes: Zeroizing::new(Vec::with_capacity(length)), origins: Vec::with_capacity(parts.len()), compartment: String::new() };
+        // As long as the whole will be: the buffer never moves and leaves no copy behind.
+        let bytes = Zeroizing::new(Vec::with_capacity(length(facts)?));
+        let joined = Joined { bytes, origins: Vec::with_capacity(parts.len()) };
+        self.in_order(id, parts, facts, joined, |joined, opened| {
+            joined.bytes.extend_from_slice(&opened.content);
+            joined.origins.push((opened.header.origin, opened.content.len()));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Opens the parts of a resource, hands each to `take` in order and away from the threads that answer, and checks the whole. What `take` made of them counts only if that is right.
+    /// The part that is taken and the next four are in memory.
+    pub(crate) async fn in_order<T: Send + 'static, E: From<ApiError> + Send + 'static>(
+        &self,
+        id: &LedgerId,
+        parts: &[(EntryHash, BlobHash)],
+        facts: &ResourceFacts,
+        mut taken: T,
+        take: impl Fn(&mut T, OpenedDocument) -> Result<(), E> + Send + 'static,
+    ) -> Result<T, E> {
+        let (hand, mut handed) = mpsc::channel::<OpenedDocument>(1);
+        let (mut left, hash) = (length(facts)?, facts.hash);
+        let unlike = |what| quarantined(facts, what);
+        let (longer, other) = (unlike("its parts are longer than it is"), unlike("its parts do not make up what their manifests say"));
+        let taking = AbortOnDropHandle::new(aside(move || {
+            let (mut hasher, mut outline) = (blake3::Hasher::new(), Outline::default());
+            while let Some(opened) = handed.blocking_recv() {
+                let Some(rest) = left.checked_sub(opened.content.len()) else { return Err(longer.into()) };
+                left = rest;
+                hasher.update(&opened.content);
+                outline.update(&opened.content);
+                take(&mut taken, opened)?;
+            }
+            if hasher.finalize() == hash && outline.is_resource() { Ok(taken) } else { Err(other.into()) }
+        }));
         let mut waiting = parts.iter().copied();
         let mut opening = VecDeque::new();
+        let mut whole = Ok(());
         loop {
             while opening.len() < AHEAD
                 && let Some((publish, blob)) = waiting.next()
@@ -138,22 +173,31 @@ impl Node {
                 opening.push_back(AbortOnDropHandle::new(tokio::spawn(async move { node.open_document(&id, &publish, &blob).await })));
             }
             let Some(opened) = opening.pop_front() else { break };
-            let opened = opened.await.map_err(|_| wrong("opening it was cut short"))??;
-            // The buffer never moves and leaves no copy behind.
-            if opened.content.len() > length - joined.bytes.len() {
-                return Err(wrong("its parts are longer than it is"));
-            }
-            joined.bytes.extend_from_slice(&opened.content);
-            joined.origins.push((opened.header.origin, opened.content.len()));
-            if joined.compartment.is_empty() {
-                joined.compartment = opened.header.compartment;
+            match opened.await.unwrap_or_else(|_| Err(unlike("opening it was cut short"))) {
+                // Whoever takes has given up, and says why.
+                Ok(opened) => {
+                    if hand.send(opened).await.is_err() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    whole = Err(error.into());
+                    break;
+                }
             }
         }
-        if !wiped(|| *blake3::hash(&joined.bytes).as_bytes() == facts.hash && is_resource(&joined.bytes)) {
-            return Err(wrong("its parts do not make up what their manifests say"));
-        }
-        Ok(joined)
+        drop(hand);
+        let taken = taking.await.unwrap_or_else(|_| Err(unlike("putting it together was cut short").into()));
+        whole.and(taken)
     }
+}
+
+fn quarantined(facts: &ResourceFacts, what: &str) -> ApiError {
+    ApiError::failed(format_args!("{}/{} is quarantined: {what}", facts.resource_type, facts.id))
+}
+
+fn length(facts: &ResourceFacts) -> Result<usize, ApiError> {
+    usize::try_from(facts.length).ok().filter(|length| *length <= MAX_IMPORT).ok_or_else(|| quarantined(facts, "it is too large"))
 }
 
 /// How long each part of a resource of this length is.
@@ -161,14 +205,14 @@ pub(crate) fn lengths(length: usize) -> Vec<usize> {
     (0..length).step_by(MAX_PART).map(|at| MAX_PART.min(length - at)).collect()
 }
 
-/// Cuts a resource into parts of these lengths, each when it is asked for.
-pub(crate) fn cut(bytes: impl AsRef<[u8]> + Send + 'static, lengths: Vec<usize>) -> impl Iterator<Item = (Part, Zeroizing<Vec<u8>>)> + Send {
+/// Cuts a resource into parts of these lengths, without a copy.
+pub(crate) fn cut(bytes: Bytes, lengths: Vec<usize>) -> impl Iterator<Item = (Part, Bytes)> + Send {
     let count = u32::try_from(lengths.len()).unwrap_or(u32::MAX);
     let mut at = 0;
     lengths.into_iter().zip(1..).map(move |(length, index)| {
-        let slice = bytes.as_ref().get(at..at + length).unwrap_or_default().to_vec();
-        at += length;
-        (Part { index, count }, Zeroizing::new(slice))
+        let start = at;
+        at = (start + length).min(bytes.len());
+        (Part { index, count }, bytes.slice(start..at))
     })
 }
 
@@ -192,7 +236,7 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use chartmesh_identity::Kind;
-    use chartmesh_records::{Category, Compartment, Sensitivity, read_resource};
+    use chartmesh_records::{Category, Compartment, Sensitivity, read_bundle, read_resource};
 
     use super::*;
     use crate::{
@@ -257,7 +301,7 @@ mod tests {
             outgoing.push(Outgoing {
                 place: place.clone(),
                 compartment,
-                content: Zeroizing::new(content),
+                content: content.into(),
                 word: Word::Given(origin, Box::new(manifest)),
                 extract_of: None,
                 part: Some(part),
@@ -325,6 +369,13 @@ mod tests {
             assert!(shown.as_ref().is_err_and(|error| error.to_string().contains(why)), "{id}: {shown:?}");
         }
         assert_eq!(node.records_show("Binary/good", None, None, None, false).await.expect("readable").resource, resource("good"));
+        let exported = dir.path().join("export");
+        let info = node.records_export(&exported, None, None).await.expect("an export");
+        assert_eq!((info.files, info.resources, info.damaged.len()), (1, 1, 3), "swapped, changed and trailing are damaged");
+        let files: Vec<_> = std::fs::read_dir(&exported).expect("a directory").map(|file| file.expect("a file").path()).collect();
+        assert_eq!(files.len(), 1, "nothing of the others is left: {files:?}");
+        let bundle = std::fs::read(&files[0]).expect("a file");
+        assert_eq!(read_bundle(&bundle).expect("a bundle"), [resource("good")]);
         node.stop().await.expect("stopped");
     }
 
@@ -332,11 +383,11 @@ mod tests {
     fn parts_make_up_the_whole_in_order() {
         for length in [MAX_PART + 1, 2 * MAX_PART, 2 * MAX_PART + 5] {
             let bytes: Vec<u8> = (0u8..251).cycle().take(length).collect();
-            let parts: Vec<_> = cut(Zeroizing::new(bytes.clone()), lengths(length)).collect();
+            let parts: Vec<_> = cut(bytes.clone().into(), lengths(length)).collect();
             let count = u32::try_from(parts.len()).expect("few");
             assert_eq!(count as usize, length.div_ceil(MAX_PART));
             assert!(parts.iter().zip(1..).all(|((part, _), index)| *part == Part { index, count }));
-            assert!(parts.iter().map(|(_, bytes)| bytes.as_slice()).collect::<Vec<_>>().concat() == bytes);
+            assert!(parts.iter().map(|(_, bytes)| &bytes[..]).collect::<Vec<_>>().concat() == bytes);
         }
     }
 }

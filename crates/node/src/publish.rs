@@ -4,13 +4,13 @@
 
 use std::{collections::BTreeMap, iter::Peekable, sync::Arc};
 
+use bytes::Bytes;
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, LaneId, LedgerId, Recipient, Signed, SigningSecret, to_canonical};
 use chartmesh_ledger::{Action, Blob, PublishBody, Use};
 use chartmesh_records::{Compartment, ResourceFacts};
 use chartmesh_sealing::{Header, Origin, seal_document, wiped};
 use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
 use crate::{
     api::ApiError,
@@ -48,7 +48,7 @@ pub(crate) struct Outgoing {
     pub(crate) place: Place,
     /// Which compartment it is meant for; differs from the place's in the inbox.
     pub(crate) compartment: Compartment,
-    pub(crate) content: Zeroizing<Vec<u8>>,
+    pub(crate) content: Bytes,
     pub(crate) word: Word,
     pub(crate) extract_of: Option<BlobHash>,
     /// That the content is a part of the one resource.
@@ -180,6 +180,8 @@ impl Node {
                     break;
                 }
             }
+            // What is left of the resources is wiped while the documents go to disk.
+            drop(rounds);
             Ok::<_, ApiError>(())
         });
         let mut stored = Vec::new();
@@ -188,8 +190,8 @@ impl Node {
             self.0.blobs.put_many(bytes).await.map_err(|error| self.break_off(error))?;
             stored.extend(documents);
         }
-        sealing.await.map_err(|_| ApiError::failed("sealing was cut short"))??;
         self.0.blobs.sync().await.map_err(|error| self.break_off(error))?;
+        sealing.await.map_err(|_| ApiError::failed("sealing was cut short"))??;
         Ok(stored)
     }
 }

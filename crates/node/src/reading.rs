@@ -1,20 +1,15 @@
 //! What this node holds and can show: lists, single resources byte for byte, exports. A party's node writes a receipt into the patient's ledger before it shows anything.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_consent::{Terms, purpose};
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, GrantId, LedgerId};
 use chartmesh_ledger::{Action, ReceiptBody, Use};
-use chartmesh_records::{Coding, Compartment, ResourceFacts, ResourceKey, Typed, bundle_around, read_bundle, supersedes};
+use chartmesh_records::{Coding, Compartment, ResourceFacts, ResourceKey, Typed, read_bundle, supersedes};
 use chartmesh_sealing::{Expected, FileKey, Identity, Key, OpenedDocument, open_document, wiped};
-use tokio::task::JoinSet;
 
 use crate::{
-    api::{ApiError, ExportInfo, RecordInfo, RefusedInfo, ShownInfo, VersionInfo},
-    aside::aside,
+    api::{ApiError, RecordInfo, ShownInfo, VersionInfo},
     core::Core,
     manifest::Manifest,
     node::Node,
@@ -22,9 +17,6 @@ use crate::{
     view::{Document, Purpose},
     write::{Parts, Writer, seal_body},
 };
-
-/// So many documents are opened and written side by side in an export: a file is done when it is on disk, and disks take several at once.
-const AT_ONCE: usize = 8;
 
 /// A resource that is known of, and the document that it is in.
 pub(crate) struct Held<'a> {
@@ -111,19 +103,6 @@ impl Source {
             [(publish, blob)] if !held.in_parts => Self::Bundle(*publish, *blob, held.index),
             parts => Self::Parts(parts.to_vec()),
         }
-    }
-}
-
-/// What an export needs of a resource in parts.
-struct Attachment {
-    parts: Vec<(EntryHash, BlobHash)>,
-    compartment: Compartment,
-    facts: ResourceFacts,
-}
-
-impl Attachment {
-    fn of(held: &Held<'_>) -> Option<Self> {
-        held.in_parts.then(|| Self { parts: held.places.clone(), compartment: held.compartment, facts: held.facts.clone() })
     }
 }
 
@@ -291,7 +270,7 @@ impl Core {
     }
 
     /// Writes a receipt, durably, before anything is shown. Nothing for the patient's own device.
-    fn receipt(&mut self, id: &LedgerId, what: Vec<String>, facts: &[&ResourceFacts], purpose_word: Option<&str>) -> Result<(), ApiError> {
+    pub(crate) fn receipt(&mut self, id: &LedgerId, what: Vec<String>, facts: &[&ResourceFacts], purpose_word: Option<&str>) -> Result<(), ApiError> {
         if self.is_owner(id) || what.is_empty() {
             return Ok(());
         }
@@ -430,88 +409,6 @@ impl Node {
         Ok(ShownInfo { resource, others })
     }
 
-    /// Writes everything readable as FHIR Bundles into an empty directory.
-    pub(crate) async fn records_export(&self, directory: &Path, patient: Option<&str>, purpose: Option<&str>) -> Result<ExportInfo, ApiError> {
-        let (id, documents) = self.with(|core| {
-            let id = core.find_patient(patient)?;
-            let readable = core.resources(&id)?.into_iter().filter(|held| held.state == State::Readable);
-            let wanted: BTreeMap<(EntryHash, BlobHash), Option<Attachment>> =
-                readable.filter_map(|held| Some((*held.places.first()?, Attachment::of(&held)))).collect();
-            Ok::<_, ApiError>((id, wanted))
-        })?;
-        let made = prepare(directory)?;
-        let receipt = self.with(|core| {
-            let (ledger, view) = core.open(&id)?;
-            if core.is_owner(&id) {
-                return Ok(());
-            }
-            let facts: Vec<ResourceFacts> = view
-                .documents(ledger)
-                .into_iter()
-                .filter(|document| documents.contains_key(&(document.publish, document.blob())))
-                .flat_map(|document| document.manifest.resources.facts())
-                .collect();
-            let what = facts.iter().map(|facts| format!("{}/{}", facts.resource_type, facts.id)).collect::<BTreeSet<_>>().into_iter().collect();
-            core.receipt(&id, what, &facts.iter().collect::<Vec<_>>(), purpose)
-        });
-        if let Err(error) = receipt {
-            if made {
-                let _ = std::fs::remove_dir(directory);
-            }
-            return Err(error);
-        }
-        let mut info = ExportInfo { directory: directory.to_owned(), files: 0, resources: 0, damaged: Vec::new() };
-        let mut written = BTreeSet::new();
-        let mut waiting = documents.into_iter();
-        let mut running = JoinSet::new();
-        loop {
-            while running.len() < AT_ONCE
-                && let Some(((publish, blob), attachment)) = waiting.next()
-            {
-                let (node, directory) = (self.clone(), directory.to_owned());
-                match attachment {
-                    // May be as large as memory allows.
-                    Some(attachment) => {
-                        let ended = node.export_attachment(&id, &directory, &blob, attachment).await;
-                        info.count(&blob, ended, &mut written)?;
-                    }
-                    None => {
-                        running.spawn(async move { (blob, node.export_document(&id, directory, &publish, &blob).await) });
-                    }
-                }
-            }
-            let Some(ended) = running.join_next().await else { break };
-            let (blob, ended) = ended.map_err(|_| ApiError::failed("the export was cut short"))?;
-            info.count(&blob, ended, &mut written)?;
-        }
-        info.damaged.sort_by(|a, b| a.position.cmp(&b.position));
-        info.resources = written.len() as u64;
-        Ok(info)
-    }
-
-    /// Writes one document as a Bundle; the hashes of the resources that it holds.
-    async fn export_document(&self, id: &LedgerId, directory: PathBuf, publish: &EntryHash, blob: &BlobHash) -> Result<Vec<[u8; 32]>, ExportError> {
-        let bytes = self.blob(blob).await.map_err(ExportError::Document)?;
-        let opener = self.with(|core| core.opener(id, publish, blob)).map_err(ExportError::Document)?;
-        let blob = *blob;
-        let work = aside(move || {
-            let opened = opener.open(&bytes).map_err(ExportError::Document)?;
-            let resources = read_bundle(&opened.content).map_err(|error| ExportError::Document(ApiError::failed(error)))?;
-            write_bundle(&directory, &opened.header.compartment, &blob, &[&opened.content])?;
-            Ok(resources.iter().map(|resource| *blake3::hash(resource).as_bytes()).collect())
-        });
-        work.await.map_err(|_| ExportError::Directory(ApiError::failed("the export was cut short")))?
-    }
-
-    /// Writes a resource in parts as a Bundle; its hash.
-    async fn export_attachment(&self, id: &LedgerId, directory: &Path, blob: &BlobHash, attachment: Attachment) -> Result<Vec<[u8; 32]>, ExportError> {
-        let Attachment { parts, compartment, facts } = attachment;
-        let joined = self.join(id, &parts, &facts).await.map_err(ExportError::Document)?;
-        let (before, after) = bundle_around(&compartment, &facts);
-        write_bundle(directory, &joined.compartment, blob, &[&before, &joined.bytes, &after])?;
-        Ok(vec![facts.hash])
-    }
-
     /// A sealed document as stored.
     pub(crate) async fn records_sealed(&self, word: &str) -> Result<Vec<u8>, ApiError> {
         let word = word.to_lowercase();
@@ -543,7 +440,7 @@ impl Node {
 
     /// The bytes of a blob that should be here.
     pub(crate) async fn blob(&self, blob: &BlobHash) -> Result<Vec<u8>, ApiError> {
-        let bytes = self.0.blobs.get(blob).await.map_err(ApiError::failed)?;
+        let bytes = self.0.blobs.read(blob).await.map_err(ApiError::failed)?;
         bytes.ok_or_else(|| ApiError::failed(format_args!("document {} is not here", blob.short())).advise("run `chartmesh sync` to fetch it"))
     }
 
@@ -617,52 +514,4 @@ impl Opener {
         }
         Ok(opened)
     }
-}
-
-/// Why a document was not exported.
-enum ExportError {
-    /// It cannot be read.
-    Document(ApiError),
-    /// It cannot be written, and so none can.
-    Directory(ApiError),
-}
-
-impl ExportInfo {
-    fn count(&mut self, blob: &BlobHash, ended: Result<Vec<[u8; 32]>, ExportError>, written: &mut BTreeSet<[u8; 32]>) -> Result<(), ApiError> {
-        match ended {
-            Ok(resources) => {
-                written.extend(resources);
-                self.files += 1;
-            }
-            Err(ExportError::Document(error)) => self.damaged.push(RefusedInfo { position: format!("document {}", blob.short()), reason: error.what }),
-            Err(ExportError::Directory(error)) => return Err(error),
-        }
-        Ok(())
-    }
-}
-
-fn write_bundle(directory: &Path, compartment: &str, blob: &BlobHash, pieces: &[&[u8]]) -> Result<(), ExportError> {
-    let name = format!("{}-{}.json", compartment.replace('/', "-"), blob.short());
-    write_new(&directory.join(name), pieces).map_err(ExportError::Directory)
-}
-
-/// Makes a directory that only its owner reads, or takes one that is there and empty. Whether it was made.
-fn prepare(directory: &Path) -> Result<bool, ApiError> {
-    use std::os::unix::fs::DirBuilderExt;
-
-    let wrong = |error: std::io::Error| ApiError::failed(format_args!("{}: {error}", directory.display()));
-    let made = !directory.exists();
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
-    if std::fs::read_dir(directory).map_err(wrong)?.next().is_some() {
-        return Err(ApiError::failed(format_args!("{} is not empty", directory.display())).advise("name a new directory"));
-    }
-    Ok(made)
-}
-
-fn write_new(path: &Path, pieces: &[&[u8]]) -> Result<(), ApiError> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-
-    let wrong = |error: std::io::Error| ApiError::failed(format_args!("{}: {error}", path.display()));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(wrong)?;
-    pieces.iter().try_for_each(|bytes| file.write_all(bytes)).and_then(|()| file.sync_all()).map_err(wrong)
 }

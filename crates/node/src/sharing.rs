@@ -5,6 +5,7 @@ use std::{
     ops::Range,
 };
 
+use bytes::Bytes;
 use chartmesh_consent::{Coverage, Request, Scope, coverage, decide_scope, select};
 use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, to_canonical};
 use chartmesh_ledger::{Action, EnvelopeBody};
@@ -105,7 +106,7 @@ impl Node {
             outgoing.push(Outgoing {
                 place,
                 compartment,
-                content: Zeroizing::new(write_bundle(&compartment, &covered)),
+                content: Bytes::from_owner(Zeroizing::new(write_bundle(&compartment, &covered))),
                 word: Word::Own(covered.iter().map(|(facts, _)| (*facts).clone()).collect()),
                 extract_of: Some(share.manifest.blob),
                 part: None,

@@ -79,11 +79,6 @@ pub fn bundle_around(compartment: &Compartment, facts: &ResourceFacts) -> (Vec<u
     (before, after)
 }
 
-/// Whether the bytes are one JSON object without white space around it, so that nothing of them can stand outside an entry of a bundle that they are written into.
-pub fn is_resource(bytes: &[u8]) -> bool {
-    read_envelope(bytes).is_ok_and(|envelope| envelope.followed_by.is_none() && envelope.span == (0..bytes.len()))
-}
-
 /// Where the id is a UUID, references of the form `urn:uuid:` resolve inside the document.
 fn is_uuid(id: &str) -> bool {
     id.len() == 36 && id.bytes().enumerate().all(|(at, byte)| if matches!(at, 8 | 13 | 18 | 23) { byte == b'-' } else { byte.is_ascii_hexdigit() })

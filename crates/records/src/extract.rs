@@ -52,8 +52,8 @@ pub(crate) struct Place<'a> {
     pub(crate) base: Option<&'a str>,
 }
 
-/// Reads a resource. None if it is no object with a resourceType that could be a type's name.
-pub(crate) fn read(json: &Json<'_>, bytes: &[u8], place: Place<'_>) -> Option<Reading> {
+/// Reads a resource of this many bytes and with this digest. None if it is no object with a resourceType that could be a type's name.
+pub(crate) fn read(json: &Json<'_>, length: usize, hash: [u8; 32], place: Place<'_>) -> Option<Reading> {
     let resource_type = json.text_of("resourceType").filter(|name| name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphabetic()))?;
     let mut walk = Walk::default();
     for (name, value) in json.fields() {
@@ -71,7 +71,6 @@ pub(crate) fn read(json: &Json<'_>, bytes: &[u8], place: Place<'_>) -> Option<Re
     let listed = codes.iter().fold(Set::default(), |set, coding| set.with(sensitivities_of(coding)));
     let own = labelled.with_codes(listed);
 
-    let hash = *blake3::hash(bytes).as_bytes();
     let literal_id = json.text_of("id").map(str::to_owned);
     let facts = ResourceFacts {
         resource_type: resource_type.to_owned(),
@@ -91,7 +90,7 @@ pub(crate) fn read(json: &Json<'_>, bytes: &[u8], place: Place<'_>) -> Option<Re
         source: source_of(meta, place, resource_type),
         typed: Typed::Ok,
         hash,
-        length: bytes.len() as u64,
+        length: length as u64,
     };
     walk.references.sort_unstable();
     walk.references.dedup();

@@ -14,17 +14,19 @@ mod group;
 mod import;
 mod labels;
 mod large;
+mod outline;
 mod resolve;
 mod scan;
 mod text;
 mod tree;
 mod version;
 
-pub use bundle::{ReadError, bundle_around, is_resource, read_bundle, write_bundle};
+pub use bundle::{ReadError, bundle_around, read_bundle, write_bundle};
 pub use chartmesh_fhir::Typed;
 pub use compartment::{Category, Compartment, Sensitivity, UnknownName};
 pub use facts::{Coding, Draft, Resource, ResourceFacts, ResourceKey};
 pub use import::{Import, ImportError, Input, MAX_IMPORT, MAX_RESOURCES, Refused, import, import_with, read_resource};
+pub use outline::Outline;
 pub use version::supersedes;
 
 /// Most bytes of one document's plaintext bundle.

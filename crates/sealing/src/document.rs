@@ -6,6 +6,7 @@
 use chartmesh_identity::{AuthorKey, BlobHash, CborError, LedgerId, Recipient, SignedError, Verified, from_canonical, to_canonical};
 use thiserror::Error;
 use zeroize::Zeroizing;
+use zstd::zstd_safe::compress_bound;
 
 use crate::{
     file::{Key, OpenError, SealError, open_with, seal},
@@ -98,8 +99,8 @@ pub fn seal_document(content: &[u8], header: &Header, to: &Recipient, level: i32
     if content_length > MAX_CONTENT {
         return Err(SealError::TooLong { length: content_length, limit: MAX_CONTENT });
     }
-    let compressed = Zeroizing::new(zstd::bulk::compress(content, level).map_err(|_| SealError::Failed("compression"))?);
-    let plaintext = Zeroizing::new(frames::join(&to_canonical(header), &compressed).ok_or(SealError::Failed("header too long"))?);
+    let compress = |room: &mut [u8]| zstd::bulk::compress_to_buffer(content, room, level).ok();
+    let plaintext = frames::join(&to_canonical(header), compress_bound(content.len()), compress).map(Zeroizing::new).ok_or(SealError::Failed("compression"))?;
     let sealed = seal(&plaintext, to)?;
     Ok(SealedDocument { hash: BlobHash::of(&sealed.bytes), bytes: sealed.bytes, content_length, file_key: sealed.file_key })
 }

@@ -38,17 +38,25 @@ pub fn padme(length: u64) -> u64 {
     length.saturating_add(mask) & !mask
 }
 
-/// Header, content and padding one after another. `None` if the header is too long.
-pub(crate) fn join(header: &[u8], compressed: &[u8]) -> Option<Vec<u8>> {
+/// Header, content and padding one after another. `compress` writes the frame with the content to the room that it is given, of `most` bytes, and says how long it is: so there is no copy of it.
+/// `None` if the header is too long, or `compress` says so.
+pub(crate) fn join(header: &[u8], most: usize, compress: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<Vec<u8>> {
     if header.len() > MAX_HEADER {
         return None;
     }
-    let bare = FRAME_START + header.len() + compressed.len() + FRAME_START;
-    let total = usize::try_from(padme(bare as u64)).ok()?;
-    let mut plaintext = Vec::with_capacity(total);
+    let total = |content: usize| {
+        let bare = FRAME_START + header.len() + content + FRAME_START;
+        Some((bare, usize::try_from(padme(bare as u64)).ok()?))
+    };
+    // The buffer never moves and leaves no copy behind.
+    let mut plaintext = Vec::with_capacity(total(most)?.1);
     start(&mut plaintext, HEADER, header.len())?;
     plaintext.extend_from_slice(header);
-    plaintext.extend_from_slice(compressed);
+    let at = plaintext.len();
+    plaintext.resize(at + most, 0);
+    let length = compress(plaintext.get_mut(at..)?)?;
+    plaintext.truncate(at + length);
+    let (bare, total) = total(length)?;
     start(&mut plaintext, PADDING, total - bare)?;
     plaintext.resize(total, 0);
     Some(plaintext)
@@ -96,6 +104,14 @@ mod tests {
 
     use super::*;
 
+    fn joined(header: &[u8], compressed: &[u8]) -> Option<Vec<u8>> {
+        // More room than it takes.
+        join(header, compressed.len() + 100, |room| {
+            room[..compressed.len()].copy_from_slice(compressed);
+            Some(compressed.len())
+        })
+    }
+
     #[test]
     fn padme_gives_the_published_sizes() {
         let sizes = [(0, 0), (1, 1), (2, 2), (8, 8), (9, 10), (10, 10), (11, 12), (17, 18), (100, 104), (1000, 1024), (4097, 4352), (1_000_000, 1_015_808)];
@@ -114,30 +130,30 @@ mod tests {
     #[test]
     fn frames_of_another_shape_are_named() {
         let compressed = zstd::bulk::compress(b"content", 3).unwrap();
-        let good = join(b"header", &compressed).unwrap();
+        let good = joined(b"header", &compressed).unwrap();
         assert_eq!(split(&good), Ok((&b"header"[..], compressed.as_slice())));
         assert_eq!(split(&[]), Err(LayoutError::Header));
         assert_eq!(split(&good[14..]), Err(LayoutError::Header));
         assert_eq!(split(&good[..14]), Err(LayoutError::Content));
         assert_eq!(split(&good[..14 + compressed.len()]), Err(LayoutError::Padding));
         assert_eq!(split(&[good.as_slice(), &[0]].concat()), Err(LayoutError::Padding));
-        let twice = join(b"header", &[compressed.as_slice(), &compressed].concat()).unwrap();
+        let twice = joined(b"header", &[compressed.as_slice(), &compressed].concat()).unwrap();
         assert_eq!(split(&twice), Err(LayoutError::Padding));
-        let hidden = join(b"header", &[&good[14..], compressed.as_slice()].concat()).unwrap();
+        let hidden = joined(b"header", &[&good[14..], compressed.as_slice()].concat()).unwrap();
         assert!(split(&hidden).is_err());
-        assert!(join(&vec![0; MAX_HEADER + 1], &compressed).is_none());
+        assert!(joined(&vec![0; MAX_HEADER + 1], &compressed).is_none());
     }
 
     #[test]
     fn zeros_beyond_the_padme_size_and_words_in_the_padding_are_refused() {
         let compressed = zstd::bulk::compress(&[7; 3000], 3).unwrap();
         let header = [1; 300];
-        let mut marked = join(&header, &compressed).unwrap();
+        let mut marked = joined(&header, &compressed).unwrap();
         let padding = marked.len() - (2 * FRAME_START + header.len() + compressed.len());
         assert!(padding > 0);
         *marked.last_mut().unwrap() = 1;
         assert_eq!(split(&marked), Err(LayoutError::Padding));
-        let mut longer = join(&header, &compressed).unwrap();
+        let mut longer = joined(&header, &compressed).unwrap();
         let at = longer.len() - padding - 4;
         longer.extend([0; 64]);
         longer[at..at + 4].copy_from_slice(&(padding as u32 + 64).to_le_bytes());
@@ -157,7 +173,7 @@ mod tests {
         #[test]
         fn frames_come_back_and_the_whole_has_a_padme_size(header in proptest::collection::vec(any::<u8>(), 0..400), content in proptest::collection::vec(any::<u8>(), 0..3000)) {
             let compressed = zstd::bulk::compress(&content, 3).unwrap();
-            let plaintext = join(&header, &compressed).unwrap();
+            let plaintext = joined(&header, &compressed).unwrap();
             prop_assert_eq!(padme(plaintext.len() as u64), plaintext.len() as u64);
             prop_assert_eq!(split(&plaintext), Ok((header.as_slice(), compressed.as_slice())));
         }

@@ -636,6 +636,7 @@ async fn bytes_damaged_on_disk_are_never_handed_out() {
     damaged[40_000] ^= 1;
     fs::write(source.dir.path().join(format!("blobs/data/{blob}.data")), damaged).unwrap();
     assert!(matches!(source.blobs.get(&blob).await, Err(NetError::Damaged(hash)) if hash == blob));
+    assert!(matches!(source.blobs.read(&blob).await, Err(NetError::Damaged(hash)) if hash == blob));
     assert!(sink.net.fetch(&[(blob, 50_000)], &[source.route()]).await.got.is_empty());
     source.end().await;
     sink.end().await;
