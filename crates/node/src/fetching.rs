@@ -1,10 +1,11 @@
 //! The fetcher: brings documents that this node should have, from whoever the serving rule lets it have them from.
 
+mod schedule;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
-    time::Duration,
 };
 
 use chartmesh_identity::{BlobHash, EndpointKey, EntryHash};
@@ -18,65 +19,30 @@ use crate::{
     node::Node,
     session::{Missing, Source},
 };
-
-/// How long documents that nobody could give are left alone.
-const AGAIN: Duration = Duration::from_millis(500);
-/// Groups that are fetched side by side, so that one whose sources do not answer holds up no other.
-const GROUPS: usize = 16;
-
-/// The peers that documents may be had from, in order.
-type Peers = Vec<EndpointKey>;
-
-/// Documents that the same peers may have.
-struct Group {
-    sources: Vec<Source>,
-    missing: Vec<Missing>,
-}
+use schedule::{Group, Peers, Schedule};
 
 pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
     let scratch = node.0.home.path().join("proof");
     let _ = std::fs::remove_dir_all(&scratch);
     let mut fetching = FuturesUnordered::new();
-    let mut busy: BTreeMap<Peers, BTreeSet<BlobHash>> = BTreeMap::new();
-    // Looked up all at once, since that passes over everything that is held.
-    let mut waiting: VecDeque<(Peers, Group)> = VecDeque::new();
-    let mut stale = true;
-    // The peers that were asked last: the next in their order are asked next.
-    let mut last = Peers::new();
-    // What nobody of some peers could give, and until when it is left alone.
-    let mut resting: BTreeSet<(Peers, BlobHash)> = BTreeSet::new();
-    let mut rested = Instant::now();
+    let mut schedule = Schedule::new();
     loop {
-        if std::mem::take(&mut stale) {
-            let taken = |peers: &Peers, blob: &BlobHash| busy.contains_key(peers) || busy.values().any(|blobs| blobs.contains(blob));
-            let mut groups = node.groups(|peers, blob| taken(peers, blob) || resting.contains(&(peers.clone(), *blob)));
-            let mut later = groups.split_off(&last);
-            groups.extend(later.remove_entry(&last));
-            waiting = later.into_iter().chain(groups).collect();
-        }
-        while busy.len() < GROUPS
-            && let Some((peers, group)) = waiting.pop_front()
-        {
-            busy.insert(peers.clone(), group.missing.iter().map(|one| one.blob).collect());
-            last.clone_from(&peers);
+        while let Some((peers, group)) = schedule.begin(|taken| node.groups(taken)) {
             let (node, net, scratch) = (&node, &net, &scratch);
-            fetching.push(async move { (peers, node.fetch_group(net, group, scratch).await) });
-        }
-        tokio::select! {
-            Some((peers, ended)) = fetching.next() => {
-                let blobs = busy.remove(&peers).unwrap_or_default();
-                let left = ended.unwrap_or_else(|error| {
+            fetching.push(async move {
+                let count = group.missing.len();
+                let left = node.fetch_group(net, group, scratch).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "documents could not be fetched");
-                    true
+                    count
                 });
-                if left {
-                    resting.extend(blobs.into_iter().map(|blob| (peers.clone(), blob)));
-                    rested = Instant::now() + AGAIN;
-                }
-                stale = waiting.is_empty();
-            }
-            () = node.0.signals.fetch.notified() => (resting, stale) = (BTreeSet::new(), true),
-            () = sleep_until(rested), if !resting.is_empty() => (resting, stale) = (BTreeSet::new(), true),
+                (peers, left)
+            });
+        }
+        let rested = schedule.rests_until();
+        tokio::select! {
+            Some((peers, left)) = fetching.next() => schedule.end(&peers, left, Instant::now()),
+            () = node.0.signals.fetch.notified() => schedule.wake_all(),
+            () = sleep_until(rested.unwrap_or_else(Instant::now)), if rested.is_some() => schedule.wake(Instant::now()),
         }
     }
 }
@@ -100,8 +66,8 @@ impl Node {
         })
     }
 
-    /// Whether something of a group is left that is to rest a while. What is here already is fetched anew, somewhere below `scratch`.
-    async fn fetch_group(&self, net: &Net, Group { sources, missing }: Group, scratch: &Path) -> Result<bool, ApiError> {
+    /// How many documents of a group are left that are to rest a while. What is here already is fetched anew, somewhere below `scratch`.
+    async fn fetch_group(&self, net: &Net, Group { sources, missing }: Group, scratch: &Path) -> Result<usize, ApiError> {
         // Bytes that are here already were not given for this Publish: whoever names them must show that it has them, or a hash would be a capability.
         let mut fresh = Vec::new();
         let mut held = Vec::new();
@@ -109,9 +75,9 @@ impl Node {
         for (one, size) in missing.iter().zip(self.0.blobs.sizes(&blobs).await) {
             if matches!(size, Ok(Some(_))) { held.push(*one) } else { fresh.push(*one) }
         }
-        let mut left = false;
+        let mut left = 0;
         if !fresh.is_empty() {
-            left |= self.fetch_into(net, &self.0.blobs, &sources, fresh).await?;
+            left += self.fetch_into(net, &self.0.blobs, &sources, fresh).await?;
         }
         if let Some(first) = held.first() {
             self.0.blobs.sync().await.map_err(|error| self.break_off(error))?;
@@ -119,19 +85,19 @@ impl Node {
             let _ = std::fs::remove_dir_all(&directory);
             let proved = self.prove(net, &directory, &sources, held).await;
             let _ = std::fs::remove_dir_all(&directory);
-            left |= proved?;
+            left += proved?;
         }
         Ok(left)
     }
 
-    async fn prove(&self, net: &Net, directory: &Path, sources: &[Source], held: Vec<Missing>) -> Result<bool, ApiError> {
+    async fn prove(&self, net: &Net, directory: &Path, sources: &[Source], held: Vec<Missing>) -> Result<usize, ApiError> {
         let blobs = Blobs::open(directory).await.map_err(ApiError::failed)?;
         let proved = self.fetch_into(net, &blobs, sources, held).await;
         blobs.shutdown().await.map_err(ApiError::failed)?;
         proved
     }
 
-    async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>) -> Result<bool, ApiError> {
+    async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>) -> Result<usize, ApiError> {
         // One hash with two lengths is two claims: one of them is asked for at a time.
         let mut asked: BTreeMap<BlobHash, u64> = BTreeMap::new();
         for one in &missing {
@@ -166,6 +132,6 @@ impl Node {
         self.0.signals.duties.notify_one();
         // Others will be asked than those.
         let gone = sources.iter().any(|source| source.peer.gone.is_cancelled());
-        Ok(failed > 0 && !gone)
+        Ok(if gone { 0 } else { failed })
     }
 }

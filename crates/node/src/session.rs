@@ -13,7 +13,7 @@ use chartmesh_consent::{Scope, decide_scope};
 use chartmesh_exchange::{Closing, Effect, Event, Options, Session, Side};
 use chartmesh_identity::{BlobHash, Card, EndpointKey, EntryHash, LedgerId, PartyKey, Signed, Verified};
 use chartmesh_ledger::{Claim, Invitation, Peer, may_have_blob};
-use chartmesh_sealing::{open, seal};
+use chartmesh_sealing::{MAX_SEALED, open, seal};
 use chartmesh_vault::Table;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -589,7 +589,8 @@ impl Core {
         self.replica.heard(*id, party, now)
     }
 
-    /// Documents that this node should have and has not: all for a device or a custodian, those it can open for a party.
+    /// Documents that this node should have and has not: all for a device or a custodian, those it can open for a party. What is said to be longer than a document can be is none: nobody could open it,
+    /// and whoever may write would fill the disks of the others.
     pub(crate) fn missing(&self) -> Vec<Missing> {
         let mut missing = Vec::new();
         for (id, ledger) in &self.replica.ledgers {
@@ -607,7 +608,7 @@ impl Core {
                 }));
             }
         }
-        missing.retain(|one| !self.delivered.contains(&(one.publish, one.blob)));
+        missing.retain(|one| one.length <= MAX_SEALED && !self.delivered.contains(&(one.publish, one.blob)));
         missing
     }
 

@@ -18,6 +18,8 @@ use crate::{
 
 /// Longest content of one document, in bytes. Longer attachments travel in parts.
 pub const MAX_CONTENT: u64 = 16 * 1024 * 1024;
+/// No sealed document is longer, in bytes: content that cannot be compressed, the longest header, padding, and what age adds.
+pub const MAX_SEALED: u64 = 20 * 1024 * 1024;
 
 /// A document ready to be stored and published.
 pub struct SealedDocument {

@@ -2,8 +2,8 @@
 
 use chartmesh_identity::{AuthorKey, BlobHash, LedgerId, Signed, SignedError, SigningSecret, to_canonical};
 use chartmesh_sealing::{
-    DocumentError, Expected, Header, Identity, LayoutError, MAX_CONTENT, OpenError, Origin, SealError, SealedDocument, open, open_document, padme, seal,
-    seal_document,
+    DocumentError, Expected, Header, Identity, LayoutError, MAX_CONTENT, MAX_SEALED, OpenError, Origin, SealError, SealedDocument, open, open_document, padme,
+    seal, seal_document,
 };
 use proptest::prelude::*;
 
@@ -165,6 +165,18 @@ fn decompression_stops_at_the_stated_length() {
     let too_long = vec![0; MAX_CONTENT as usize + 1];
     let refused = SealError::TooLong { length: MAX_CONTENT + 1, limit: MAX_CONTENT };
     assert_eq!(seal_document(&too_long, &header(b""), identity().recipient(), 3).err(), Some(refused));
+}
+
+#[test]
+fn no_sealed_document_is_longer_than_is_said() {
+    let mut noise = blake3::Hasher::new().finalize_xof();
+    let mut content = vec![0; MAX_CONTENT as usize];
+    noise.fill(&mut content);
+    let longest = Header { compartment: "x".repeat(64 * 1024 - 700), ..header(&content) };
+    let document = sealed(&content, &longest);
+    assert!((MAX_CONTENT..=MAX_SEALED).contains(&(document.bytes.len() as u64)), "{} bytes", document.bytes.len());
+    let longer = Header { compartment: "x".repeat(64 * 1024), ..longest };
+    assert!(seal_document(&content, &longer, identity().recipient(), 3).is_err());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Fetching blobs: many in one request, from several sources side by side, going on where an earlier fetch stopped.
 //!
 //! Small blobs are asked for in groups (get-many), since a request each is many times slower; large ones in pieces. Groups and pieces wait in one queue, from which workers, [`WORKERS`] per source,
-//! take what their source has not failed to give; over all fetches the pool bounds how many a source answers at a time. Blobs up to 1 MiB are held in memory until they are whole, at most 4 MiB of them per worker; larger ones go into the store leaf by leaf. What a source does not give goes back for the others; a source that does not answer is left out. When one is gone, the fetch ends early: it may be asked anew elsewhere. Every blob's size is
+//! take what their source has not failed to give; over all fetches the pool bounds how many of them ask a source at a time. The first blob of a group that is not given ends the answer, so a source
+//! that gives little is asked for each by itself, several side by side: whatever it has comes. Blobs up to 1 MiB are held in memory until they are whole, at most 4 MiB of them per worker; larger ones
+//! go into the store leaf by leaf. What a source does not give goes back for the others; a source that does not answer is left out. When one is gone, the fetch ends early: it may be asked anew elsewhere. Every blob's size is
 //! compared with the stated one before anything of it is stored, and every leaf is verified against the hash (bao) before it is. All workers run in the caller's task; dropping it stops them.
 
 use std::{
@@ -36,16 +38,19 @@ const GROUP_BLOBS: usize = 1024;
 /// Fewest bytes and blobs worth a group of their own when there is work for several sources.
 const MIN_GROUP_BYTES: u64 = 1 << 20;
 const MIN_GROUP_BLOBS: usize = 64;
-/// Larger blobs are fetched in pieces of half this.
+/// Larger blobs are fetched in pieces of half this, or in so many that are larger: what a blob is said to be long costs nothing.
 const LARGE: u64 = 16 << 20;
 const PIECE: u64 = LARGE / 2;
+const PIECES: u64 = 64;
 /// Blobs and bytes of them that are stored together.
 const BATCH_BLOBS: usize = 64;
 const BATCH_BYTES: usize = 4 << 20;
 /// How long a source may take for the next leaf.
 const STALL_WAIT: Duration = Duration::from_secs(20);
-/// A source that fails to give so many blobs in a row is left out.
-const MAX_REFUSALS: usize = 64;
+/// After so many answers in a row that ended early, with fewer blobs than this, a source is asked for each by itself.
+const DOUBTFUL: usize = 4;
+/// So many blobs side by side, of all workers together as many as a peer answers at a time.
+const APART: usize = 16;
 /// A source whose connection breaks so often in a row is left out.
 const MAX_BREAKS: usize = 2;
 
@@ -78,6 +83,24 @@ struct Group {
     refused_by: BTreeSet<usize>,
 }
 
+impl Group {
+    /// Some of its items, each by itself; the others go back.
+    fn apart(mut self, waiting: &mut VecDeque<Self>) -> Vec<Self> {
+        let mut bytes = 0;
+        let fits = |item: &&Item| {
+            bytes += item.length;
+            bytes <= BATCH_BYTES as u64
+        };
+        let some = self.items.iter().take(APART).take_while(fits).count().max(1);
+        let rest = self.items.split_off(some.min(self.items.len()));
+        let refused_by = self.refused_by;
+        if !rest.is_empty() {
+            waiting.push_front(Self { items: rest, refused_by: refused_by.clone() });
+        }
+        self.items.into_iter().map(|item| Self { items: vec![item], refused_by: refused_by.clone() }).collect()
+    }
+}
+
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Group>,
@@ -90,13 +113,24 @@ struct Queue {
     stored: Vec<TempTag>,
     /// Sources that did not answer.
     silent: BTreeSet<usize>,
-    /// Sources that gave nothing of so much that they count as giving nothing.
-    bare: BTreeSet<usize>,
 }
 
 impl Queue {
     fn is_drained(&self) -> bool {
         self.broken.is_some() || (self.running == 0 && self.waiting.is_empty())
+    }
+
+    /// Takes something that these sources do not give, for the others: with what is like it, or each would be a request of its own.
+    fn refuse(&mut self, item: Item, refused_by: BTreeSet<usize>) {
+        let fits = |group: &&mut Group| {
+            group.refused_by == refused_by
+                && group.items.len() < MIN_GROUP_BLOBS
+                && group.items.iter().map(|item| item.length).sum::<u64>() + item.length <= MIN_GROUP_BYTES
+        };
+        match self.waiting.iter_mut().rev().find(fits) {
+            Some(group) => group.items.push(item),
+            None => self.waiting.push_back(Group { items: vec![item], refused_by }),
+        }
     }
 }
 
@@ -149,12 +183,12 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
         blobs.written(missing.iter().filter(|(_, length)| *length > WHOLE).map(|(hash, _)| *hash));
     }
     let synced = blobs.sync().await;
-    let Queue { waiting, reasons, stored, broken, silent, bare, .. } = std::mem::take(&mut *lock(&job.queue));
+    let Queue { waiting, reasons, stored, broken, silent, .. } = std::mem::take(&mut *lock(&job.queue));
     let come: BTreeSet<BlobHash> = stored.iter().map(|tag| to_id(tag.hash())).collect();
     let store = broken.or_else(|| synced.as_ref().err().map(ToString::to_string));
     let endpoint = |source: usize| sources[source].route.endpoint;
     let refused = waiting.iter().flat_map(|group| {
-        let refusing = group.refused_by.union(&bare).map(|source| endpoint(*source));
+        let refusing = group.refused_by.iter().map(|source| endpoint(*source));
         refusing.flat_map(|source| group.items.iter().map(move |item| (source, to_id(item.hash))))
     });
     let unreachable = silent.into_iter().map(endpoint).collect();
@@ -202,9 +236,10 @@ fn plan(missing: &[(Hash, u64)], sources: usize) -> VecDeque<Group> {
         groups.push_back(group);
     }
     for (hash, length) in large {
+        let piece = length.div_ceil(PIECES).next_multiple_of(PIECE);
         let mut start = 0;
         while start < length {
-            let end = start + PIECE;
+            let end = start + piece;
             // The last piece is open, so that it proves the size.
             let ranges = if end < length { ChunkRanges::bytes(start..end) } else { ChunkRanges::bytes(start..) };
             groups.push_back(Group { items: vec![Item { hash, length, ranges }], refused_by: BTreeSet::new() });
@@ -216,7 +251,8 @@ fn plan(missing: &[(Hash, u64)], sources: usize) -> VecDeque<Group> {
 
 /// What there is for a worker.
 enum Next {
-    Work(Group),
+    /// To be asked for side by side.
+    Work(Vec<Group>),
     /// Others are at work, and may leave something.
     Later,
     Nothing,
@@ -226,8 +262,8 @@ impl Job<'_> {
     /// One worker of a source, until there is nothing left that the source could give.
     async fn work(&self, source: usize) {
         let route = &self.sources[source].route;
-        let (mut refusals, mut breaks) = (0, 0);
-        while refusals < MAX_REFUSALS && breaks < MAX_BREAKS {
+        let (mut doubts, mut breaks) = (0, 0);
+        while breaks < MAX_BREAKS {
             let changed = self.changed.notified();
             // A source that does not answer keeps neither work nor, once there is none, the others waiting; and is not called by one worker after the other.
             let called = async {
@@ -245,8 +281,8 @@ impl Job<'_> {
                 Some(Err(error)) => return self.unreachable(source, &error.to_string()),
                 None => return,
             };
-            let mut group = match self.next(source) {
-                Next::Work(group) => group,
+            let groups = match self.next(source, doubts >= DOUBTFUL) {
+                Next::Work(groups) => groups,
                 Next::Later => {
                     drop((turn, connection));
                     tokio::select! {
@@ -256,21 +292,27 @@ impl Job<'_> {
                 }
                 Next::Nothing => return,
             };
-            let (done, fault) = self.request(&connection, &mut group).await;
+            let asked = groups.into_iter().map(async |mut group| {
+                let (done, fault) = self.request(&connection, &mut group).await;
+                (group, done, fault)
+            });
+            let answers = n0_future::join_all(asked).await;
+            let done: usize = answers.iter().map(|(_, done, _)| *done).sum();
+            let has = |is: fn(&Fault) -> bool| answers.iter().any(|(_, _, fault)| fault.as_ref().is_some_and(is));
             if done > 0 {
-                (refusals, breaks) = (0, 0);
+                breaks = 0;
             }
-            match &fault {
-                None => {}
-                Some(Fault::Item(_)) => refusals += 1,
-                Some(Fault::Connection(_) | Fault::Stream(_)) => breaks += 1,
-                // The queue is broken, and there is nothing more to do.
-                Some(Fault::Store(_)) => {}
+            if has(|fault| matches!(fault, Fault::Connection(_) | Fault::Stream(_))) {
+                breaks += 1;
             }
-            self.put_back(source, group, done, fault);
-        }
-        if refusals == MAX_REFUSALS {
-            lock(&self.queue).bare.insert(source);
+            if !has(|fault| matches!(fault, Fault::Item(_))) {
+                doubts = 0;
+            } else if done < DOUBTFUL {
+                doubts += 1;
+            }
+            for (group, done, fault) in answers {
+                self.put_back(source, group, done, fault);
+            }
         }
     }
 
@@ -301,7 +343,8 @@ impl Job<'_> {
         }
     }
 
-    fn next(&self, source: usize) -> Next {
+    /// What a source is to be asked for: a group, or `apart` several of its items, each by itself.
+    fn next(&self, source: usize, apart: bool) -> Next {
         let mut queue = lock(&self.queue);
         let running = queue.running > 0;
         if queue.broken.is_some() || self.sources.iter().any(|source| source.gone.is_cancelled()) {
@@ -310,8 +353,9 @@ impl Job<'_> {
         let at = queue.waiting.iter().position(|group| !group.refused_by.contains(&source));
         match at.and_then(|at| queue.waiting.remove(at)) {
             Some(group) => {
-                queue.running += 1;
-                Next::Work(group)
+                let groups = if apart { group.apart(&mut queue.waiting) } else { vec![group] };
+                queue.running += groups.len();
+                Next::Work(groups)
             }
             None if running => Next::Later,
             None => Next::Nothing,
@@ -331,7 +375,7 @@ impl Job<'_> {
                 queue.reasons.insert(item.hash, reason);
                 let mut refused_by = refused_by.clone();
                 refused_by.insert(source);
-                queue.waiting.push_back(Group { items: vec![item], refused_by });
+                queue.refuse(item, refused_by);
             }
             Some(Fault::Item(_)) => {}
             Some(Fault::Connection(reason) | Fault::Stream(reason)) => {

@@ -1,7 +1,7 @@
 //! The network over real sockets on loopback: no relay, no lookup, nothing outside this process.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::{SocketAddr, UdpSocket},
     path::Path,
@@ -446,6 +446,28 @@ async fn sources_fill_in_for_each_other() {
     left.end().await;
     right.end().await;
     sink.end().await;
+}
+
+/// Somebody who has little of what is missing may be the only one who has it.
+#[tokio::test]
+async fn what_one_source_has_among_much_that_it_has_not_is_fetched() {
+    let (poor, other, sink) = (node(48, List::new(&[key(50)])).await, node(49, List::new(&[key(50)])).await, node(50, List::new(&[])).await);
+    let contents: BTreeMap<BlobHash, Vec<u8>> = (0..600).map(|number| bytes(number, 300)).map(|content| (BlobHash::of(&content), content)).collect();
+    let wanted: Vec<_> = contents.keys().map(|hash| (*hash, 300)).collect();
+    // In the order of their hashes, as they are asked for.
+    for hash in [&wanted[250].0, &wanted[599].0] {
+        poor.blobs.put(contents[hash].clone()).await.unwrap();
+    }
+    let report = sink.net.fetch(&wanted, &[poor.route()]).await;
+    assert_eq!((report.got, report.failed.len(), report.refused.len()), (vec![wanted[250].0, wanted[599].0], 598, 598));
+    for number in (0..600).step_by(3) {
+        other.blobs.put(contents[&wanted[number].0].clone()).await.unwrap();
+    }
+    let report = sink.net.fetch(&wanted, &[poor.route(), other.route()]).await;
+    assert_eq!((report.got.len(), report.failed.len(), report.refused.len()), (202, 398, 2 * 398));
+    for one in [poor, other, sink] {
+        one.end().await;
+    }
 }
 
 /// However many fetches there are: a peer is not called and asked more often at a time than for one, and one that has left is waited for by none.

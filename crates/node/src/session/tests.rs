@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_exchange::{Event, Side};
-use chartmesh_identity::{EndpointKey, Kind};
+use chartmesh_identity::{BlobHash, EndpointKey, Kind};
+use chartmesh_ledger::{Action, Blob};
+use chartmesh_sealing::MAX_SEALED;
 use tokio::sync::mpsc;
 
 use super::Out;
@@ -13,6 +15,7 @@ use crate::{
     net::FetchReport,
     node::Node,
     setup,
+    write::{Parts, Writer},
 };
 
 const RESULT: &str = r#"{"resourceType":"Observation","id":"hba1c","status":"final","code":{"text":"HbA1c"},"subject":{"reference":"Patient/maria"}}"#;
@@ -217,4 +220,24 @@ async fn a_call_to_where_a_peer_was_ends_no_session_that_it_has_begun_since() {
     killed.end();
     patient.0.stop_network().await;
     clinic.0.stop_network().await;
+}
+
+#[tokio::test]
+async fn what_is_longer_than_any_document_is_not_waited_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (node, _) = node(&directory, Kind::Patient, "maria").await;
+    let compartment = "general/notes".parse().expect("a compartment");
+    node.with(|core| {
+        let id = core.own_ledger().expect("a patient");
+        core.ensure_catalogs(&id, [compartment]).expect("a catalog");
+        let place = core.place(&id, &compartment).expect("a view").expect("an epoch");
+        for length in [MAX_SEALED, MAX_SEALED + 1, u64::MAX] {
+            let mut writer = Writer::new(core, id).expect("a writer");
+            let documents = vec![Blob { hash: BlobHash::of(&length.to_le_bytes()), length }];
+            writer.entry(place.lane, Action::Publish { documents }, Parts { epoch: Some(place.epoch), ..Parts::default() }).expect("an entry");
+            writer.commit().expect("stored");
+        }
+        assert_eq!(core.missing().iter().map(|one| one.length).collect::<Vec<_>>(), [MAX_SEALED]);
+    });
+    node.stop().await.expect("stopped");
 }

@@ -1,0 +1,188 @@
+//! Which documents are fetched when: in groups that the same peers may have, side by side, each in its turn. Knows no network and no clock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use chartmesh_identity::{BlobHash, EndpointKey};
+use tokio::time::Instant;
+
+use crate::session::{Missing, Source};
+
+/// Groups that are fetched side by side, so that one whose sources do not answer holds up no other.
+const GROUPS: usize = 16;
+/// How long documents that nobody could give are left alone, at least, and how much longer for each: they are all asked for again.
+const REST: Duration = Duration::from_millis(500);
+const REST_EACH: Duration = Duration::from_millis(1);
+
+/// The peers that documents may be had from, in order.
+pub(super) type Peers = Vec<EndpointKey>;
+
+/// Documents that the same peers may have.
+pub(super) struct Group {
+    pub(super) sources: Vec<Source>,
+    pub(super) missing: Vec<Missing>,
+}
+
+/// What is under way, what comes next, and what rests.
+pub(super) struct Schedule {
+    busy: BTreeMap<Peers, BTreeSet<BlobHash>>,
+    /// Looked up all at once, since that passes over everything that is held.
+    waiting: VecDeque<(Peers, Group)>,
+    /// It is time to look again.
+    stale: bool,
+    /// The peers that were asked last: the next in their order are asked next.
+    last: Peers,
+    /// What nobody of some peers could give, and until when it is left alone.
+    resting: BTreeMap<(Peers, BlobHash), Instant>,
+}
+
+impl Schedule {
+    pub(super) fn new() -> Self {
+        Self { busy: BTreeMap::new(), waiting: VecDeque::new(), stale: true, last: Peers::new(), resting: BTreeMap::new() }
+    }
+
+    /// A group to begin with, if not enough are under way. `look` finds what is missing, by peers, but for what it is to pass over.
+    pub(super) fn begin(&mut self, look: impl FnOnce(&dyn Fn(&Peers, &BlobHash) -> bool) -> BTreeMap<Peers, Group>) -> Option<(Peers, Group)> {
+        if std::mem::take(&mut self.stale) {
+            let (busy, resting) = (&self.busy, &self.resting);
+            let taken = |peers: &Peers, blob: &BlobHash| {
+                busy.contains_key(peers) || busy.values().any(|blobs| blobs.contains(blob)) || resting.contains_key(&(peers.clone(), *blob))
+            };
+            let mut groups = look(&taken);
+            let mut later = groups.split_off(&self.last);
+            groups.extend(later.remove_entry(&self.last));
+            self.waiting = later.into_iter().chain(groups).collect();
+        }
+        if self.busy.len() >= GROUPS {
+            return None;
+        }
+        let (peers, group) = self.waiting.pop_front()?;
+        self.busy.insert(peers.clone(), group.missing.iter().map(|one| one.blob).collect());
+        self.last.clone_from(&peers);
+        Some((peers, group))
+    }
+
+    /// A group has ended, and so many of its documents are left that are to rest.
+    pub(super) fn end(&mut self, peers: &Peers, left: usize, now: Instant) {
+        let blobs = self.busy.remove(peers).unwrap_or_default();
+        if let Ok(left @ 1..) = u32::try_from(left) {
+            let until = now + REST + REST_EACH * left;
+            self.resting.extend(blobs.into_iter().map(|blob| ((peers.clone(), blob), until)));
+        }
+        self.stale |= self.waiting.is_empty();
+    }
+
+    /// When there is something to begin with again, if nothing happens before.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        self.resting.values().min().copied()
+    }
+
+    /// What has rested is looked for again.
+    pub(super) fn wake(&mut self, now: Instant) {
+        self.resting.retain(|_, until| *until > now);
+        self.stale = true;
+    }
+
+    /// Something has changed that may have brought documents: all are looked for.
+    pub(super) fn wake_all(&mut self) {
+        self.resting.clear();
+        self.stale = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_identity::{EntryHash, LedgerId};
+
+    use super::*;
+
+    fn peers(numbers: &[u8]) -> Peers {
+        numbers.iter().map(|number| EndpointKey::new([*number; 32])).collect()
+    }
+
+    fn blob(number: u32) -> BlobHash {
+        BlobHash::of(&number.to_le_bytes())
+    }
+
+    /// A patient's mesh: who may have what.
+    struct World(Vec<(Peers, Vec<u32>)>);
+
+    impl World {
+        fn groups(&self, taken: &dyn Fn(&Peers, &BlobHash) -> bool) -> BTreeMap<Peers, Group> {
+            let missing = |number: &u32| Missing {
+                ledger: LedgerId::of(b"ledger"),
+                publish: EntryHash::of(&number.to_le_bytes()),
+                blob: blob(*number),
+                length: 1,
+                author: None,
+            };
+            let groups = self.0.iter().map(|(peers, numbers)| {
+                let missing = numbers.iter().filter(|number| !taken(peers, &blob(**number))).map(missing).collect();
+                (peers.clone(), Group { sources: Vec::new(), missing })
+            });
+            groups.filter(|(_, group)| !group.missing.is_empty()).collect()
+        }
+    }
+
+    /// Begins all that can be: by whose peers, and how many documents.
+    fn begin_all(schedule: &mut Schedule, world: &World) -> Vec<(Peers, usize)> {
+        std::iter::from_fn(|| schedule.begin(|taken| world.groups(taken))).map(|(peers, group)| (peers, group.missing.len())).collect()
+    }
+
+    #[test]
+    fn groups_run_side_by_side_and_no_document_twice() {
+        let mut world = World(vec![(peers(&[1]), vec![1, 2]), (peers(&[1, 2]), vec![3]), (peers(&[3]), vec![4])]);
+        let mut schedule = Schedule::new();
+        let now = Instant::now();
+        assert_eq!(begin_all(&mut schedule, &world), [(peers(&[1]), 2), (peers(&[1, 2]), 1), (peers(&[3]), 1)]);
+        assert!(begin_all(&mut schedule, &world).is_empty());
+        schedule.wake_all();
+        assert!(begin_all(&mut schedule, &world).is_empty(), "all of it is under way");
+        // Another may have it now, too.
+        world.0.push((peers(&[3]), vec![2, 4]));
+        world.0.remove(2);
+        schedule.end(&peers(&[3]), 0, now);
+        assert_eq!(begin_all(&mut schedule, &world), [(peers(&[3]), 1)], "document 2 is with the first");
+    }
+
+    #[test]
+    fn the_next_in_order_is_asked_next_and_no_more_at_a_time_than_is_allowed() {
+        let many: Vec<_> = (0..40).map(|number| (peers(&[number]), vec![u32::from(number)])).collect();
+        let world = World(many);
+        let mut schedule = Schedule::new();
+        let now = Instant::now();
+        assert_eq!(begin_all(&mut schedule, &world).len(), GROUPS);
+        let mut order = Vec::new();
+        for number in 0..40 {
+            schedule.end(&peers(&[number]), 0, now);
+            // All is looked up anew, as if everything were still missing.
+            schedule.wake(now);
+            order.extend(begin_all(&mut schedule, &world).into_iter().map(|(peers, _)| peers));
+        }
+        let expected: Vec<_> = (16..40).chain(0..16).map(|number| peers(&[number])).collect();
+        assert_eq!(order, expected);
+    }
+
+    #[test]
+    fn what_nobody_gives_rests_the_longer_the_more_it_is() {
+        let (few, many) = (peers(&[1]), peers(&[2]));
+        let world = World(vec![(few.clone(), vec![1]), (many.clone(), (100..3100).collect())]);
+        let mut schedule = Schedule::new();
+        let now = Instant::now();
+        assert_eq!(begin_all(&mut schedule, &world).len(), 2);
+        schedule.end(&few, 1, now);
+        schedule.end(&many, 3000, now);
+        assert!(begin_all(&mut schedule, &world).is_empty());
+        let first = now + REST + REST_EACH;
+        assert_eq!(schedule.rests_until(), Some(first));
+        schedule.wake(first);
+        assert_eq!(begin_all(&mut schedule, &world), [(few.clone(), 1)]);
+        assert_eq!(schedule.rests_until(), Some(now + REST + REST_EACH * 3000));
+        schedule.wake_all();
+        assert_eq!(begin_all(&mut schedule, &world), [(many, 3000)], "news end every rest");
+        schedule.end(&few, 0, now);
+        assert_eq!((schedule.rests_until(), begin_all(&mut schedule, &world)), (None, vec![(few, 1)]));
+    }
+}
