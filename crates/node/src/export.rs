@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
@@ -81,7 +81,7 @@ impl Node {
                 match attachment {
                     // Opens several parts side by side itself.
                     Some(attachment) => {
-                        let ended = node.export_attachment(&id, directory, &blob, attachment).await;
+                        let ended = node.export_attachment(&id, directory, &publish, &blob, attachment).await;
                         info.count(&blob, ended, &mut written)?;
                     }
                     None => {
@@ -103,11 +103,11 @@ impl Node {
     async fn export_document(&self, id: &LedgerId, directory: PathBuf, publish: &EntryHash, blob: &BlobHash) -> Result<Vec<[u8; 32]>, ExportError> {
         let bytes = self.blob(blob).await?;
         let opener = self.with(|core| core.opener(id, publish, blob))?;
-        let blob = *blob;
+        let (publish, blob) = (*publish, *blob);
         let work = aside(move || {
             let opened = opener.open(&bytes)?;
             let resources = read_bundle(&opened.content).map_err(ApiError::failed)?;
-            let mut file = Unfinished::new(&directory, &opened.header.compartment, &blob)?;
+            let mut file = Unfinished::new(&directory, &opened.header.compartment, &publish, &blob)?;
             file.write(&opened.content)?;
             file.finish()?;
             Ok(resources.iter().map(|resource| *blake3::hash(resource).as_bytes()).collect())
@@ -116,16 +116,23 @@ impl Node {
     }
 
     /// Writes a resource in parts as a Bundle, each part when it is opened; its hash.
-    async fn export_attachment(&self, id: &LedgerId, directory: PathBuf, blob: &BlobHash, attachment: Attachment) -> Result<Vec<[u8; 32]>, ExportError> {
+    async fn export_attachment(
+        &self,
+        id: &LedgerId,
+        directory: PathBuf,
+        publish: &EntryHash,
+        blob: &BlobHash,
+        attachment: Attachment,
+    ) -> Result<Vec<[u8; 32]>, ExportError> {
         let Attachment { parts, compartment, facts } = attachment;
         let (before, after) = bundle_around(&compartment, &facts);
-        let blob = *blob;
+        let (publish, blob) = (*publish, *blob);
         let begun: Option<Unfinished> = None;
         let written = self.in_order(id, &parts, &facts, begun, move |file, opened| {
             let file = match file {
                 Some(file) => file,
                 None => {
-                    let file = file.insert(Unfinished::new(&directory, &opened.header.compartment, &blob)?);
+                    let file = file.insert(Unfinished::new(&directory, &opened.header.compartment, &publish, &blob)?);
                     file.write(&before)?;
                     file
                 }
@@ -174,18 +181,25 @@ impl ExportInfo {
 /// A file that is being written. It is gone if it is not finished.
 struct Unfinished {
     file: File,
-    /// What it will be called.
+    /// What it is called.
     path: PathBuf,
+    /// What it will be called.
+    finished: PathBuf,
 }
 
 impl Unfinished {
-    fn new(directory: &Path, compartment: &str, blob: &BlobHash) -> Result<Self, ExportError> {
+    /// A document that two Publishes name may be written twice at the same time, to the same end.
+    fn new(directory: &Path, compartment: &str, publish: &EntryHash, blob: &BlobHash) -> Result<Self, ExportError> {
         use std::os::unix::fs::OpenOptionsExt;
 
-        let path = directory.join(format!("{}-{blob}.json", compartment.replace('/', "-")));
-        let file = File::options().write(true).create_new(true).mode(0o600).open(path.with_added_extension(UNFINISHED));
-        match file {
-            Ok(file) => Ok(Self { file, path }),
+        let finished = directory.join(format!("{}-{blob}.json", compartment.replace('/', "-")));
+        let path = finished.with_added_extension(publish.to_string()).with_added_extension(UNFINISHED);
+        match File::options().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => Ok(Self { file, path, finished }),
+            // Its header names a compartment of any length.
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidFilename | ErrorKind::InvalidInput) => {
+                Err(ExportError::Document(ApiError::failed("its compartment makes no file's name")))
+            }
             Err(error) => Err(ExportError::Directory(unwritten(&path, &error))),
         }
     }
@@ -196,15 +210,15 @@ impl Unfinished {
 
     /// On disk, and under its name.
     fn finish(self) -> Result<(), ExportError> {
-        let named = self.file.sync_all().and_then(|()| std::fs::rename(self.path.with_added_extension(UNFINISHED), &self.path));
-        named.map_err(|error| ExportError::Directory(unwritten(&self.path, &error)))
+        let named = self.file.sync_all().and_then(|()| std::fs::rename(&self.path, &self.finished));
+        named.map_err(|error| ExportError::Directory(unwritten(&self.finished, &error)))
     }
 }
 
 impl Drop for Unfinished {
     /// Once it is finished there is none.
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.path.with_added_extension(UNFINISHED));
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -233,21 +247,30 @@ mod tests {
     fn a_file_has_its_name_when_it_is_finished_and_takes_no_other_place() {
         let dir = tempfile::tempdir().expect("a directory");
         let names = || std::fs::read_dir(dir.path()).expect("a directory").count();
-        let begin = |hash: &BlobHash| Unfinished::new(dir.path(), "general/notes", hash).map_err(|_| "not begun");
+        let begin = |publish: u8, hash: &BlobHash| Unfinished::new(dir.path(), "general/notes", &EntryHash::new([publish; 32]), hash).map_err(|_| "not begun");
         let mut alike = [7; 32];
         let first = BlobHash::new(alike);
         alike[31] = 8;
         for (hash, count) in [(first, 1), (BlobHash::new(alike), 2)] {
-            let mut file = begin(&hash).expect("begun");
-            assert!(begin(&hash).is_err(), "one writes");
+            let (mut file, mut again) = (begin(1, &hash).expect("begun"), begin(2, &hash).expect("named by two"));
             let path = dir.path().join(format!("general-notes-{hash}.json"));
-            assert!(file.write(b"{}").is_ok() && !path.exists());
-            assert!(file.finish().is_ok());
+            assert!(file.write(b"{}").is_ok() && again.write(b"{}").is_ok() && !path.exists());
+            assert!(file.finish().is_ok() && again.finish().is_ok());
             assert_eq!((std::fs::read(path).expect("a file"), names()), (b"{}".to_vec(), count));
         }
-        let given_up = begin(&first).expect("begun");
+        let given_up = begin(1, &first).expect("begun");
         assert_eq!(names(), 3);
         drop(given_up);
         assert_eq!(names(), 2);
+    }
+
+    #[test]
+    fn a_compartment_that_makes_no_name_is_the_documents_fault_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let begin = |directory: &Path, compartment: &str| Unfinished::new(directory, compartment, &EntryHash::new([1; 32]), &BlobHash::new([2; 32])).err();
+        for compartment in ["x".repeat(64 << 10).as_str(), "a\0b"] {
+            assert!(matches!(begin(dir.path(), compartment), Some(ExportError::Document(_))));
+        }
+        assert!(matches!(begin(&dir.path().join("none"), "general/notes"), Some(ExportError::Directory(_))));
     }
 }

@@ -1,5 +1,6 @@
 //! The fetcher: brings documents that this node should have, from whoever the serving rule lets it have them from.
 
+mod claims;
 mod schedule;
 
 use std::{
@@ -19,7 +20,8 @@ use crate::{
     node::Node,
     session::{Missing, Source},
 };
-use schedule::{Group, Peers, Schedule};
+use claims::Claims;
+use schedule::{Group, MOST, Peers, Schedule};
 
 pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
     let scratch = node.0.home.path().join("proof");
@@ -41,7 +43,8 @@ pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
         let rested = schedule.rests_until();
         tokio::select! {
             Some((peers, left)) = fetching.next() => schedule.end(&peers, left, Instant::now()),
-            () = node.0.signals.fetch.notified() => schedule.wake_all(),
+            () = node.0.signals.fetch.notified() => schedule.look(Instant::now()),
+            () = node.0.signals.sources.notified() => schedule.wake_all(),
             () = sleep_until(rested.unwrap_or_else(Instant::now)), if rested.is_some() => schedule.wake(Instant::now()),
         }
     }
@@ -60,7 +63,10 @@ impl Node {
                 if peers.is_empty() || taken(&peers, &one.blob) || *given.entry(one.blob).or_insert_with(|| peers.clone()) != peers {
                     continue;
                 }
-                groups.entry(peers).or_insert_with(|| Group { sources, missing: Vec::new() }).missing.push(one);
+                let group = groups.entry(peers).or_insert_with(|| Group { sources, missing: Vec::new() });
+                if group.missing.len() < MOST {
+                    group.missing.push(one);
+                }
             }
             groups
         })
@@ -98,32 +104,37 @@ impl Node {
     }
 
     async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>) -> Result<usize, ApiError> {
-        // One hash with two lengths is two claims: one of them is asked for at a time.
-        let mut asked: BTreeMap<BlobHash, u64> = BTreeMap::new();
-        for one in &missing {
-            asked.entry(one.blob).or_insert(one.length);
-        }
-        let missing: Vec<Missing> = missing.into_iter().filter(|one| asked.get(&one.blob) == Some(&one.length)).collect();
-        let wanted: Vec<(BlobHash, u64)> = asked.into_iter().collect();
         // Of several sessions with one endpoint the latest knows where it is.
         let peers: BTreeMap<EndpointKey, &net::Source> = sources.iter().map(|source| (source.peer.route.endpoint, &source.peer)).collect();
+        let endpoints: Vec<EndpointKey> = peers.keys().copied().collect();
         let peers: Vec<net::Source> = peers.into_values().cloned().collect();
-        let report = net.fetch_into(into, &wanted, &peers).await;
-        let got: BTreeSet<&BlobHash> = report.got.iter().collect();
-        let delivered: Vec<(EntryHash, BlobHash)> = missing.iter().filter(|one| got.contains(&one.blob)).map(|one| (one.publish, one.blob)).collect();
+        let mut claims = Claims::of(&missing);
+        let (mut unreachable, mut store) = (BTreeSet::new(), None);
+        while store.is_none() {
+            let asked = claims.ask();
+            if asked.is_empty() {
+                break;
+            }
+            let report = net.fetch_into(into, asked, &peers).await;
+            claims.answer(&report, endpoints.iter().copied());
+            unreachable.extend(report.unreachable);
+            store = report.store;
+        }
+        let delivered: Vec<(EntryHash, BlobHash)> = missing.iter().filter(|one| claims.is_true(one)).map(|one| (one.publish, one.blob)).collect();
         let failed = missing.len() - delivered.len();
+        let (got, refused) = claims.into_got_and_refused();
         self.with(|core| {
             let mut batch = Batch::new();
             core.deliver(delivered, &mut batch);
             if let Err(error) = core.vault.commit(batch) {
                 return Err(core.break_off(error));
             }
-            if let Some(reason) = &report.store {
+            if let Some(reason) = &store {
                 return Err(core.break_off(reason));
             }
-            core.sessions.note_fetched(sources, &report);
+            core.sessions.note_fetched(sources, &got, &refused);
             core.tell_pending();
-            for remote in &report.unreachable {
+            for remote in &unreachable {
                 core.renew(remote, sources.iter().filter(|source| source.peer.route.endpoint == *remote).map(|source| source.session));
             }
             Ok(())

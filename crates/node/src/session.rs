@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::ApiError,
     core::Core,
-    net::{self, FetchReport},
+    net,
     peers::{Met, routes},
     time,
 };
@@ -72,8 +72,10 @@ impl Drop for Slot {
 /// Signals between the core and the tasks around it.
 #[derive(Default)]
 pub(crate) struct Signals {
-    /// Documents may be there to be fetched.
+    /// There may be more documents to be fetched.
     pub(crate) fetch: Notify,
+    /// Somebody may have documents who had not been asked, or had not had them.
+    pub(crate) sources: Notify,
     /// A device may owe something.
     pub(crate) duties: Notify,
     /// Peers may have to be called.
@@ -116,13 +118,13 @@ impl Sessions {
 
     /// Notes what came of asking some peers for documents. A session that has begun meanwhile starts afresh: its peer may have what it had not before. Nothing is noted of a peer that could not be
     /// asked, or only in part: it is to wait, or it would take this side for done.
-    pub(crate) fn note_fetched(&mut self, sources: &[Source], report: &FetchReport) {
-        for blob in &report.got {
+    pub(crate) fn note_fetched(&mut self, sources: &[Source], got: &[BlobHash], refused: &BTreeSet<(EndpointKey, BlobHash)>) {
+        for blob in got {
             for slot in self.slots.values_mut() {
                 slot.not_given.remove(blob);
             }
         }
-        for (endpoint, blob) in &report.refused {
+        for (endpoint, blob) in refused {
             for source in sources.iter().filter(|source| source.peer.route.endpoint == *endpoint) {
                 if let Some(slot) = self.slots.get_mut(&source.session) {
                     slot.not_given.insert(*blob);
@@ -330,7 +332,7 @@ impl Core {
                     self.peers.meet(card, false, None, &self.vault)?;
                 }
                 self.sessions.signals.dial.notify_one();
-                self.sessions.signals.fetch.notify_one();
+                self.sessions.signals.sources.notify_one();
             }
             Effect::Persist { ledger, charters, entries, bodies } => {
                 let all: Vec<EntryHash> = entries.iter().chain(&bodies).copied().collect();
@@ -468,7 +470,7 @@ impl Core {
         self.tell_pending_now(id, &counts)?;
         self.invite(id);
         self.sessions.signals.sessions.notify_waiters();
-        self.sessions.signals.fetch.notify_one();
+        self.sessions.signals.sources.notify_one();
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::MAX_RESOURCES;
 use crate::scan::{Broken, Scanner};
 
 /// One JSON document seen from outside.
@@ -34,7 +35,7 @@ impl From<Broken> for Unreadable {
     }
 }
 
-/// Walks the members of the outermost object, and the items of its `entry`, once.
+/// Walks the members of the outermost object, and the items of its `entry`, once. There are as many of these as one import takes, at most.
 pub(crate) fn read_envelope(bytes: &[u8]) -> Result<Envelope, Unreadable> {
     let mut scanner = Scanner::new(bytes, 0);
     let start = scanner.next_at();
@@ -65,10 +66,13 @@ pub(crate) fn read_envelope(bytes: &[u8]) -> Result<Envelope, Unreadable> {
     Ok(Envelope { span: start..end, is_bundle, entries: entries.unwrap_or_default(), followed_by })
 }
 
-fn items(scanner: &mut Scanner<'_>) -> Result<Vec<Range<usize>>, Broken> {
+fn items(scanner: &mut Scanner<'_>) -> Result<Vec<Range<usize>>, Unreadable> {
     scanner.open(b'[')?;
     let (mut first, mut found) = (true, Vec::new());
     while scanner.more(&mut first, b']')? {
+        if found.len() == MAX_RESOURCES {
+            return Err(Unreadable::Wrong(scanner.position(), "it has more entries than one import takes"));
+        }
         found.push(scanner.value()?);
     }
     Ok(found)

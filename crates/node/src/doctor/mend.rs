@@ -219,7 +219,7 @@ pub(super) async fn fetch_again(node: &Node, bad: &BTreeSet<BlobHash>, info: &mu
         core.tell_pending();
         Ok::<_, ApiError>(())
     })?;
-    node.0.signals.fetch.notify_one();
+    node.0.signals.sources.notify_one();
     let left = |core: &Core| core.missing().iter().map(|one| one.blob).filter(|blob| bad.contains(blob)).collect::<BTreeSet<_>>();
     // What has not come by then is lost for now, and said to be.
     let _ = wait_for(node, Instant::now() + FETCH_WAIT, |core| left(core).is_empty().then_some(Ok(()))).await;

@@ -12,9 +12,11 @@ use crate::session::{Missing, Source};
 
 /// Groups that are fetched side by side, so that one whose sources do not answer holds up no other.
 const GROUPS: usize = 16;
+/// Documents of a group at most: they count as here when it has ended, and what has been announced meanwhile comes after it.
+pub(super) const MOST: usize = 4096;
 /// How long documents that nobody could give are left alone, at least, and how much longer for each: they are all asked for again.
 const REST: Duration = Duration::from_millis(500);
-const REST_EACH: Duration = Duration::from_millis(1);
+const REST_EACH: Duration = Duration::from_millis(4);
 
 /// The peers that documents may be had from, in order.
 pub(super) type Peers = Vec<EndpointKey>;
@@ -85,7 +87,12 @@ impl Schedule {
         self.stale = true;
     }
 
-    /// Something has changed that may have brought documents: all are looked for.
+    /// There may be more to fetch, and who has refused something may give it now: what would not rest long is asked for again, too.
+    pub(super) fn look(&mut self, now: Instant) {
+        self.wake(now + 2 * REST);
+    }
+
+    /// Somebody may have documents who had not: all are looked for.
     pub(super) fn wake_all(&mut self) {
         self.resting.clear();
         self.stale = true;
@@ -179,9 +186,12 @@ mod tests {
         assert_eq!(schedule.rests_until(), Some(first));
         schedule.wake(first);
         assert_eq!(begin_all(&mut schedule, &world), [(few.clone(), 1)]);
-        assert_eq!(schedule.rests_until(), Some(now + REST + REST_EACH * 3000));
+        schedule.end(&few, 1, first);
+        schedule.look(first);
+        assert_eq!(begin_all(&mut schedule, &world), [(few.clone(), 1)], "news do not wait, nor does what may be refused no longer");
+        assert_eq!(schedule.rests_until(), Some(now + REST + REST_EACH * 3000), "but what is much, lest each of them have it all asked for");
         schedule.wake_all();
-        assert_eq!(begin_all(&mut schedule, &world), [(many, 3000)], "news end every rest");
+        assert_eq!(begin_all(&mut schedule, &world), [(many, 3000)]);
         schedule.end(&few, 0, now);
         assert_eq!((schedule.rests_until(), begin_all(&mut schedule, &world)), (None, vec![(few, 1)]));
     }

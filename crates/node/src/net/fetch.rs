@@ -83,24 +83,6 @@ struct Group {
     refused_by: BTreeSet<usize>,
 }
 
-impl Group {
-    /// Some of its items, each by itself; the others go back.
-    fn apart(mut self, waiting: &mut VecDeque<Self>) -> Vec<Self> {
-        let mut bytes = 0;
-        let fits = |item: &&Item| {
-            bytes += item.length;
-            bytes <= BATCH_BYTES as u64
-        };
-        let some = self.items.iter().take(APART).take_while(fits).count().max(1);
-        let rest = self.items.split_off(some.min(self.items.len()));
-        let refused_by = self.refused_by;
-        if !rest.is_empty() {
-            waiting.push_front(Self { items: rest, refused_by: refused_by.clone() });
-        }
-        self.items.into_iter().map(|item| Self { items: vec![item], refused_by: refused_by.clone() }).collect()
-    }
-}
-
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Group>,
@@ -120,6 +102,30 @@ impl Queue {
         self.broken.is_some() || (self.running == 0 && self.waiting.is_empty())
     }
 
+    /// The next group that a source has not refused.
+    fn take(&mut self, source: usize) -> Option<Group> {
+        let at = self.waiting.iter().position(|group| !group.refused_by.contains(&source))?;
+        self.waiting.remove(at)
+    }
+
+    /// Some items that a source has not refused, each by itself: no more bytes than are held for a group, or one.
+    fn take_apart(&mut self, source: usize) -> Vec<Group> {
+        let mut apart: Vec<Group> = Vec::new();
+        let mut bytes = 0;
+        while let Some(Group { items, refused_by }) = self.take(source) {
+            let mut items = VecDeque::from(items);
+            while let Some(item) = items.pop_front_if(|item| apart.is_empty() || (apart.len() < APART && bytes + item.length <= BATCH_BYTES as u64)) {
+                bytes += item.length;
+                apart.push(Group { items: vec![item], refused_by: refused_by.clone() });
+            }
+            if !items.is_empty() {
+                self.waiting.push_front(Group { items: items.into(), refused_by });
+                break;
+            }
+        }
+        apart
+    }
+
     /// Takes something that these sources do not give, for the others: with what is like it, or each would be a request of its own.
     fn refuse(&mut self, item: Item, refused_by: BTreeSet<usize>) {
         let fits = |group: &&mut Group| {
@@ -127,7 +133,8 @@ impl Queue {
                 && group.items.len() < MIN_GROUP_BLOBS
                 && group.items.iter().map(|item| item.length).sum::<u64>() + item.length <= MIN_GROUP_BYTES
         };
-        match self.waiting.iter_mut().rev().find(fits) {
+        // The last ones only: there may be many that are full.
+        match self.waiting.iter_mut().rev().take(APART).find(fits) {
             Some(group) => group.items.push(item),
             None => self.waiting.push_back(Group { items: vec![item], refused_by }),
         }
@@ -193,8 +200,10 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
     });
     let unreachable = silent.into_iter().map(endpoint).collect();
     let mut report = FetchReport { store, refused: refused.collect(), unreachable, ..FetchReport::default() };
+    let unsure: Vec<BlobHash> = wanted.keys().filter(|id| !come.contains(id)).copied().collect();
+    let mut sizes: BTreeMap<BlobHash, _> = unsure.iter().copied().zip(blobs.sizes(&unsure).await).collect();
     for (id, length) in wanted {
-        let size = if come.contains(&id) { Ok(Some(length)) } else { blobs.size(&id).await };
+        let size = sizes.remove(&id).unwrap_or(Ok(Some(length)));
         if length == 0 || matches!(size, Ok(Some(found)) if found != length) {
             report.refused.extend(sources.iter().map(|source| (source.route.endpoint, id)));
         }
@@ -350,16 +359,12 @@ impl Job<'_> {
         if queue.broken.is_some() || self.sources.iter().any(|source| source.gone.is_cancelled()) {
             return Next::Nothing;
         }
-        let at = queue.waiting.iter().position(|group| !group.refused_by.contains(&source));
-        match at.and_then(|at| queue.waiting.remove(at)) {
-            Some(group) => {
-                let groups = if apart { group.apart(&mut queue.waiting) } else { vec![group] };
-                queue.running += groups.len();
-                Next::Work(groups)
-            }
-            None if running => Next::Later,
-            None => Next::Nothing,
+        let groups = if apart { queue.take_apart(source) } else { queue.take(source).into_iter().collect() };
+        if groups.is_empty() {
+            return if running { Next::Later } else { Next::Nothing };
         }
+        queue.running += groups.len();
+        Next::Work(groups)
     }
 
     /// Returns what a request left undone to the queue.

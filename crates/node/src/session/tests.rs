@@ -12,7 +12,6 @@ use super::Out;
 use crate::{
     api::{PeerSource, Request, TermsInput},
     home::Home,
-    net::FetchReport,
     node::Node,
     setup,
     write::{Parts, Writer},
@@ -111,8 +110,7 @@ async fn what_an_earlier_session_left_to_be_fetched_keeps_the_next_one_open() {
             clinic.with(|core| {
                 let missing = core.missing();
                 let refused = refused.then_some((nodes[0].1, missing[0].blob)).into_iter().collect();
-                let report = FetchReport { failed: vec![(missing[0].blob, "not had".into())], refused, ..FetchReport::default() };
-                core.sessions.note_fetched(&core.sources(&missing[0]), &report);
+                core.sessions.note_fetched(&core.sources(&missing[0]), &[], &refused);
                 core.tell_pending();
             });
             assert_eq!(again.carry_all(), settled);
