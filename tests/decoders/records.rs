@@ -5,7 +5,9 @@ use std::{
     sync::LazyLock,
 };
 
-use chartmesh_records::{Import, Input, MAX_DOCUMENT, Resource, ResourceFacts, Sensitivity, Typed, import_with, read_bundle, read_resource, write_bundle};
+use chartmesh_records::{
+    Import, Input, MAX_DOCUMENT, Outline, Resource, ResourceFacts, Sensitivity, Typed, import_with, read_bundle, read_resource, write_bundle,
+};
 use serde_json::Value;
 
 use crate::generic::{assert_plain, assert_quiet};
@@ -15,6 +17,21 @@ pub fn bundle(bytes: &[u8]) {
     imported(bytes, Input::new("input", bytes.to_vec()));
     if let Ok(resources) = read_bundle(bytes) {
         assert!(resources.iter().all(|resource| contains(bytes, resource)), "resources are the source's bytes");
+    }
+    in_parts(bytes);
+}
+
+/// What came in parts is written into a bundle as it is if its outline is that of a resource: nothing of it may stand outside of its entry.
+fn in_parts(bytes: &[u8]) {
+    let verdicts = [1, 7, bytes.len().max(1)].map(|size| {
+        let mut outline = Outline::default();
+        bytes.chunks(size).for_each(|piece| outline.update(piece));
+        outline.is_resource()
+    });
+    assert!(verdicts.iter().all(|verdict| *verdict == verdicts[0]), "however it is cut: {verdicts:?}");
+    if verdicts[0] {
+        let bundle = [br#"{"resourceType":"Bundle","type":"collection","entry":[{"resource":"#, bytes, b"}]}"].concat();
+        assert_eq!(read_bundle(&bundle), Ok(vec![bytes.to_vec()]));
     }
 }
 
