@@ -6,10 +6,10 @@ mod schedule;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
-use chartmesh_identity::{BlobHash, EndpointKey, EntryHash};
+use chartmesh_identity::{BlobHash, EndpointKey};
 use chartmesh_vault::Batch;
 use n0_future::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until};
@@ -21,7 +21,7 @@ use crate::{
     session::{Missing, Source},
 };
 use claims::Claims;
-use schedule::{Group, MOST, Peers, Schedule};
+use schedule::{Group, Outcome, Peers, Schedule};
 
 pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
     let scratch = node.0.home.path().join("proof");
@@ -32,21 +32,47 @@ pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
         while let Some((peers, group)) = schedule.begin(|taken| node.groups(taken)) {
             let (node, net, scratch) = (&node, &net, &scratch);
             fetching.push(async move {
-                let count = group.missing.len();
-                let left = node.fetch_group(net, group, scratch).await.unwrap_or_else(|error| {
+                let ended = node.fetch_group(net, group, scratch).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "documents could not be fetched");
-                    count
+                    Outcome { left: true, ..Outcome::default() }
                 });
-                (peers, left)
+                (peers, ended)
             });
         }
         let rested = schedule.rests_until();
         tokio::select! {
-            Some((peers, left)) = fetching.next() => schedule.end(&peers, left, Instant::now()),
+            Some((peers, ended)) = fetching.next() => schedule.end(&peers, ended, Instant::now()),
             () = node.0.signals.fetch.notified() => schedule.look(Instant::now()),
             () = node.0.signals.sources.notified() => schedule.wake_all(),
             () = sleep_until(rested.unwrap_or_else(Instant::now)), if rested.is_some() => schedule.wake(Instant::now()),
         }
+    }
+}
+
+/// What is missing, by what is here already.
+struct Apart {
+    fresh: Vec<Missing>,
+    /// Here, under another Publish.
+    held: Vec<Missing>,
+    /// Here with another length than is said, and with no other that would be right.
+    wrong: BTreeSet<BlobHash>,
+}
+
+impl Apart {
+    /// Tells apart what is missing; with each the length of what is here.
+    fn of(missing: impl Iterator<Item = (Missing, Option<u64>)>) -> Self {
+        let mut apart = Self { fresh: Vec::new(), held: Vec::new(), wrong: BTreeSet::new() };
+        for (one, size) in missing {
+            match size {
+                None => apart.fresh.push(one),
+                Some(size) if size == one.length => apart.held.push(one),
+                Some(_) => _ = apart.wrong.insert(one.blob),
+            }
+        }
+        for one in &apart.held {
+            apart.wrong.remove(&one.blob);
+        }
+        apart
     }
 }
 
@@ -63,27 +89,24 @@ impl Node {
                 if peers.is_empty() || taken(&peers, &one.blob) || *given.entry(one.blob).or_insert_with(|| peers.clone()) != peers {
                     continue;
                 }
-                let group = groups.entry(peers).or_insert_with(|| Group { sources, missing: Vec::new() });
-                if group.missing.len() < MOST {
-                    group.missing.push(one);
-                }
+                groups.entry(peers).or_insert_with(|| Group { sources, missing: Vec::new() }).missing.push(one);
             }
             groups
         })
     }
 
-    /// How many documents of a group are left that are to rest a while. What is here already is fetched anew, somewhere below `scratch`.
-    async fn fetch_group(&self, net: &Net, Group { sources, missing }: Group, scratch: &Path) -> Result<usize, ApiError> {
+    /// Fetches a group. What is here already is fetched anew, somewhere below `scratch`.
+    async fn fetch_group(&self, net: &Net, Group { sources, missing }: Group, scratch: &Path) -> Result<Outcome, ApiError> {
         // Bytes that are here already were not given for this Publish: whoever names them must show that it has them, or a hash would be a capability.
-        let mut fresh = Vec::new();
-        let mut held = Vec::new();
         let blobs: Vec<_> = missing.iter().map(|one| one.blob).collect();
-        for (one, size) in missing.iter().zip(self.0.blobs.sizes(&blobs).await) {
-            if matches!(size, Ok(Some(_))) { held.push(*one) } else { fresh.push(*one) }
+        let sizes = self.0.blobs.sizes(&blobs).await.into_iter().map(|size| size.ok().flatten());
+        let Apart { fresh, held, wrong } = Apart::of(missing.into_iter().zip(sizes));
+        let mut outcome = Outcome { left: !wrong.is_empty(), ..Outcome::default() };
+        if !wrong.is_empty() {
+            self.give_up(&sources, wrong);
         }
-        let mut left = 0;
         if !fresh.is_empty() {
-            left += self.fetch_into(net, &self.0.blobs, &sources, fresh).await?;
+            outcome = outcome.and(self.fetch_into(net, &self.0.blobs, &sources, fresh).await?);
         }
         if let Some(first) = held.first() {
             self.0.blobs.sync().await.map_err(|error| self.break_off(error))?;
@@ -91,26 +114,37 @@ impl Node {
             let _ = std::fs::remove_dir_all(&directory);
             let proved = self.prove(net, &directory, &sources, held).await;
             let _ = std::fs::remove_dir_all(&directory);
-            left += proved?;
+            outcome = outcome.and(proved?);
         }
-        Ok(left)
+        Ok(outcome)
     }
 
-    async fn prove(&self, net: &Net, directory: &Path, sources: &[Source], held: Vec<Missing>) -> Result<usize, ApiError> {
+    /// Nobody is waited for to give documents that are here with another length than is said.
+    fn give_up(&self, sources: &[Source], blobs: BTreeSet<BlobHash>) {
+        let refused = blobs.into_iter().flat_map(|blob| sources.iter().map(move |source| (source.peer.route.endpoint, blob))).collect();
+        self.with(|core| {
+            core.sessions.note_fetched(sources, &[], &refused);
+            core.tell_pending();
+        });
+        self.0.signals.sessions.notify_waiters();
+    }
+
+    async fn prove(&self, net: &Net, directory: &Path, sources: &[Source], held: Vec<Missing>) -> Result<Outcome, ApiError> {
         let blobs = Blobs::open(directory).await.map_err(ApiError::failed)?;
         let proved = self.fetch_into(net, &blobs, sources, held).await;
         blobs.shutdown().await.map_err(ApiError::failed)?;
         proved
     }
 
-    async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>) -> Result<usize, ApiError> {
+    async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>) -> Result<Outcome, ApiError> {
         // Of several sessions with one endpoint the latest knows where it is.
         let peers: BTreeMap<EndpointKey, &net::Source> = sources.iter().map(|source| (source.peer.route.endpoint, &source.peer)).collect();
         let endpoints: Vec<EndpointKey> = peers.keys().copied().collect();
         let peers: Vec<net::Source> = peers.into_values().cloned().collect();
-        let mut claims = Claims::of(&missing);
-        let (mut unreachable, mut store) = (BTreeSet::new(), None);
-        while store.is_none() {
+        let draw = self.0.fetches.fetch_add(1, Ordering::Relaxed);
+        let mut claims = Claims::of(&missing, draw);
+        let mut unreachable = BTreeSet::new();
+        loop {
             let asked = claims.ask();
             if asked.is_empty() {
                 break;
@@ -118,31 +152,50 @@ impl Node {
             let report = net.fetch_into(into, asked, &peers).await;
             claims.answer(&report, endpoints.iter().copied());
             unreachable.extend(report.unreachable);
-            store = report.store;
+            let got: BTreeSet<BlobHash> = report.got.into_iter().collect();
+            let came = missing.iter().filter(|one| got.contains(&one.blob) && claims.is_true(one)).map(|one| (one.publish, one.blob));
+            self.with(|core| {
+                let mut batch = Batch::new();
+                core.deliver(came, &mut batch);
+                core.vault.commit(batch).map_err(|error| core.break_off(error))?;
+                report.store.map_or(Ok(()), |reason| Err(core.break_off(reason)))
+            })?;
         }
-        let delivered: Vec<(EntryHash, BlobHash)> = missing.iter().filter(|one| claims.is_true(one)).map(|one| (one.publish, one.blob)).collect();
-        let failed = missing.len() - delivered.len();
+        let failed = missing.iter().any(|one| !claims.is_true(one));
         let (got, refused) = claims.into_got_and_refused();
         self.with(|core| {
-            let mut batch = Batch::new();
-            core.deliver(delivered, &mut batch);
-            if let Err(error) = core.vault.commit(batch) {
-                return Err(core.break_off(error));
-            }
-            if let Some(reason) = &store {
-                return Err(core.break_off(reason));
-            }
             core.sessions.note_fetched(sources, &got, &refused);
             core.tell_pending();
             for remote in &unreachable {
                 core.renew(remote, sources.iter().filter(|source| source.peer.route.endpoint == *remote).map(|source| source.session));
             }
-            Ok(())
-        })?;
+        });
         self.0.signals.sessions.notify_waiters();
         self.0.signals.duties.notify_one();
         // Others will be asked than those.
         let gone = sources.iter().any(|source| source.peer.gone.is_cancelled());
-        Ok(if gone { 0 } else { failed })
+        let refused: BTreeSet<BlobHash> = refused.into_iter().map(|(_, blob)| blob).collect();
+        Ok(Outcome { came: !got.is_empty(), left: failed && !gone, refused: refused.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_identity::{EntryHash, LedgerId};
+
+    use super::*;
+
+    #[test]
+    fn what_is_here_with_another_length_is_asked_of_nobody() {
+        let said = |letter: u8, length| Missing {
+            ledger: LedgerId::of(b"ledger"),
+            publish: EntryHash::of(&[letter, length]),
+            blob: BlobHash::new([letter; 32]),
+            length: length.into(),
+            author: None,
+        };
+        let all = [(said(b'a', 1), None), (said(b'b', 2), Some(2)), (said(b'b', 3), Some(2)), (said(b'c', 4), Some(5))];
+        let Apart { fresh, held, wrong } = Apart::of(all.into_iter());
+        assert_eq!((fresh, held, wrong), (vec![said(b'a', 1)], vec![said(b'b', 2)], BTreeSet::from([BlobHash::new([b'c'; 32])])));
     }
 }

@@ -332,7 +332,7 @@ impl Core {
                     self.peers.meet(card, false, None, &self.vault)?;
                 }
                 self.sessions.signals.dial.notify_one();
-                self.sessions.signals.sources.notify_one();
+                self.sessions.signals.fetch.notify_one();
             }
             Effect::Persist { ledger, charters, entries, bodies } => {
                 let all: Vec<EntryHash> = entries.iter().chain(&bodies).copied().collect();
@@ -470,7 +470,10 @@ impl Core {
         self.tell_pending_now(id, &counts)?;
         self.invite(id);
         self.sessions.signals.sessions.notify_waiters();
-        self.sessions.signals.sources.notify_one();
+        // Strangers, too, come here.
+        if counts.contains_key(&id) {
+            self.sessions.signals.sources.notify_one();
+        }
         Ok(())
     }
 
@@ -592,7 +595,7 @@ impl Core {
     }
 
     /// Documents that this node should have and has not: all for a device or a custodian, those it can open for a party. What is said to be longer than a document can be is none: nobody could open it,
-    /// and whoever may write would fill the disks of the others.
+    /// and whoever may write would fill the disks of the others. Nor is one that is here with another length.
     pub(crate) fn missing(&self) -> Vec<Missing> {
         let mut missing = Vec::new();
         for (id, ledger) in &self.replica.ledgers {
@@ -610,7 +613,11 @@ impl Core {
                 }));
             }
         }
-        missing.retain(|one| one.length <= MAX_SEALED && !self.delivered.contains(&(one.publish, one.blob)));
+        let (here, mut missing): (Vec<Missing>, Vec<Missing>) = missing.into_iter().partition(|one| self.delivered.contains(&(one.publish, one.blob)));
+        missing.retain(|one| one.length <= MAX_SEALED);
+        let blobs: BTreeSet<BlobHash> = missing.iter().map(|one| one.blob).collect();
+        let lengths: BTreeMap<BlobHash, u64> = here.into_iter().filter(|one| blobs.contains(&one.blob)).map(|one| (one.blob, one.length)).collect();
+        missing.retain(|one| lengths.get(&one.blob).is_none_or(|length| *length == one.length));
         missing
     }
 

@@ -133,7 +133,7 @@ impl<'a> Scanner<'a> {
 
     fn scalar(&mut self) -> Result<(), Broken> {
         let start = self.at;
-        while self.bytes.get(self.at).is_some_and(|byte| !matches!(byte, b',' | b'}' | b']' | b':' | b'"' | b' ' | b'\t' | b'\r' | b'\n')) {
+        while self.bytes.get(self.at).is_some_and(|byte| !matches!(byte, b',' | b'{' | b'[' | b'}' | b']' | b':' | b'"' | b' ' | b'\t' | b'\r' | b'\n')) {
             self.at += 1;
         }
         if self.at == start { self.broken() } else { Ok(()) }

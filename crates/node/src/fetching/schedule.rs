@@ -13,10 +13,12 @@ use crate::session::{Missing, Source};
 /// Groups that are fetched side by side, so that one whose sources do not answer holds up no other.
 const GROUPS: usize = 16;
 /// Documents of a group at most: they count as here when it has ended, and what has been announced meanwhile comes after it.
-pub(super) const MOST: usize = 4096;
-/// How long documents that nobody could give are left alone, at least, and how much longer for each: they are all asked for again.
+const MOST: usize = 4096;
+/// How long documents that did not come are left alone, at least, and how much longer for each that was refused, since they are all asked for again: once as long, and up to four times when nothing came
+/// again and again.
 const REST: Duration = Duration::from_millis(500);
-const REST_EACH: Duration = Duration::from_millis(4);
+const REST_EACH: Duration = Duration::from_millis(1);
+const MOST_VAIN: u32 = 4;
 
 /// The peers that documents may be had from, in order.
 pub(super) type Peers = Vec<EndpointKey>;
@@ -25,6 +27,33 @@ pub(super) type Peers = Vec<EndpointKey>;
 pub(super) struct Group {
     pub(super) sources: Vec<Source>,
     pub(super) missing: Vec<Missing>,
+}
+
+/// What came of fetching a group.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Outcome {
+    /// Documents came.
+    pub(super) came: bool,
+    /// Documents are left, and are to rest.
+    pub(super) left: bool,
+    /// So many were refused.
+    pub(super) refused: usize,
+}
+
+impl Outcome {
+    /// What came of both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { came: self.came || other.came, left: self.left || other.left, refused: self.refused + other.refused }
+    }
+}
+
+/// What is known of asking some peers.
+#[derive(Default)]
+struct Past {
+    /// The last document that they were asked for: the next is asked for next, so that the refused ones do not keep the others from their turn.
+    last: Option<BlobHash>,
+    /// How often in a row nothing came.
+    vain: u32,
 }
 
 /// What is under way, what comes next, and what rests.
@@ -38,11 +67,13 @@ pub(super) struct Schedule {
     last: Peers,
     /// What nobody of some peers could give, and until when it is left alone.
     resting: BTreeMap<(Peers, BlobHash), Instant>,
+    /// Of peers that may have something.
+    past: BTreeMap<Peers, Past>,
 }
 
 impl Schedule {
     pub(super) fn new() -> Self {
-        Self { busy: BTreeMap::new(), waiting: VecDeque::new(), stale: true, last: Peers::new(), resting: BTreeMap::new() }
+        Self { busy: BTreeMap::new(), waiting: VecDeque::new(), stale: true, last: Peers::new(), resting: BTreeMap::new(), past: BTreeMap::new() }
     }
 
     /// A group to begin with, if not enough are under way. `look` finds what is missing, by peers, but for what it is to pass over.
@@ -53,6 +84,7 @@ impl Schedule {
                 busy.contains_key(peers) || busy.values().any(|blobs| blobs.contains(blob)) || resting.contains_key(&(peers.clone(), *blob))
             };
             let mut groups = look(&taken);
+            self.past.retain(|peers, _| groups.contains_key(peers) || busy.contains_key(peers) || resting.keys().any(|(resting, _)| resting == peers));
             let mut later = groups.split_off(&self.last);
             groups.extend(later.remove_entry(&self.last));
             self.waiting = later.into_iter().chain(groups).collect();
@@ -60,17 +92,22 @@ impl Schedule {
         if self.busy.len() >= GROUPS {
             return None;
         }
-        let (peers, group) = self.waiting.pop_front()?;
+        let (peers, mut group) = self.waiting.pop_front()?;
+        let past = self.past.entry(peers.clone()).or_default();
+        group.missing = turn(group.missing, past.last);
+        past.last = group.missing.last().map(|one| one.blob);
         self.busy.insert(peers.clone(), group.missing.iter().map(|one| one.blob).collect());
         self.last.clone_from(&peers);
         Some((peers, group))
     }
 
-    /// A group has ended, and so many of its documents are left that are to rest.
-    pub(super) fn end(&mut self, peers: &Peers, left: usize, now: Instant) {
+    /// A group has ended.
+    pub(super) fn end(&mut self, peers: &Peers, Outcome { came, left, refused }: Outcome, now: Instant) {
         let blobs = self.busy.remove(peers).unwrap_or_default();
-        if let Ok(left @ 1..) = u32::try_from(left) {
-            let until = now + REST + REST_EACH * left;
+        let past = self.past.entry(peers.clone()).or_default();
+        past.vain = if came { 0 } else { (past.vain + 1).min(MOST_VAIN) };
+        if left {
+            let until = now + REST + REST_EACH * u32::try_from(refused).unwrap_or(u32::MAX) * past.vain;
             self.resting.extend(blobs.into_iter().map(|blob| ((peers.clone(), blob), until)));
         }
         self.stale |= self.waiting.is_empty();
@@ -97,6 +134,18 @@ impl Schedule {
         self.resting.clear();
         self.stale = true;
     }
+}
+
+/// As many as are fetched at a time, with all that is said of each: those after the last one, and from the first again.
+fn turn(mut missing: Vec<Missing>, last: Option<BlobHash>) -> Vec<Missing> {
+    missing.sort_by_key(|one| one.blob);
+    let after = last.map_or(0, |last| missing.partition_point(|one| one.blob <= last));
+    missing.rotate_left(after);
+    if let Some(most) = missing.get(MOST - 1).map(|one| one.blob) {
+        let end = missing.iter().skip(MOST).position(|one| one.blob != most).map_or(missing.len(), |more| MOST + more);
+        missing.truncate(end);
+    }
+    missing
 }
 
 #[cfg(test)]
@@ -150,7 +199,7 @@ mod tests {
         // Another may have it now, too.
         world.0.push((peers(&[3]), vec![2, 4]));
         world.0.remove(2);
-        schedule.end(&peers(&[3]), 0, now);
+        schedule.end(&peers(&[3]), Outcome::default(), now);
         assert_eq!(begin_all(&mut schedule, &world), [(peers(&[3]), 1)], "document 2 is with the first");
     }
 
@@ -163,7 +212,7 @@ mod tests {
         assert_eq!(begin_all(&mut schedule, &world).len(), GROUPS);
         let mut order = Vec::new();
         for number in 0..40 {
-            schedule.end(&peers(&[number]), 0, now);
+            schedule.end(&peers(&[number]), Outcome::default(), now);
             // All is looked up anew, as if everything were still missing.
             schedule.wake(now);
             order.extend(begin_all(&mut schedule, &world).into_iter().map(|(peers, _)| peers));
@@ -172,27 +221,78 @@ mod tests {
         assert_eq!(order, expected);
     }
 
+    fn refused(count: usize) -> Outcome {
+        Outcome { came: false, left: true, refused: count }
+    }
+
     #[test]
-    fn what_nobody_gives_rests_the_longer_the_more_it_is() {
+    fn what_nobody_gives_rests_the_longer_the_more_it_is_and_the_more_often() {
         let (few, many) = (peers(&[1]), peers(&[2]));
         let world = World(vec![(few.clone(), vec![1]), (many.clone(), (100..3100).collect())]);
         let mut schedule = Schedule::new();
         let now = Instant::now();
         assert_eq!(begin_all(&mut schedule, &world).len(), 2);
-        schedule.end(&few, 1, now);
-        schedule.end(&many, 3000, now);
+        schedule.end(&few, refused(1), now);
+        schedule.end(&many, refused(3000), now);
         assert!(begin_all(&mut schedule, &world).is_empty());
         let first = now + REST + REST_EACH;
         assert_eq!(schedule.rests_until(), Some(first));
         schedule.wake(first);
         assert_eq!(begin_all(&mut schedule, &world), [(few.clone(), 1)]);
-        schedule.end(&few, 1, first);
+        schedule.end(&few, refused(1), first);
         schedule.look(first);
         assert_eq!(begin_all(&mut schedule, &world), [(few.clone(), 1)], "news do not wait, nor does what may be refused no longer");
         assert_eq!(schedule.rests_until(), Some(now + REST + REST_EACH * 3000), "but what is much, lest each of them have it all asked for");
         schedule.wake_all();
-        assert_eq!(begin_all(&mut schedule, &world), [(many, 3000)]);
-        schedule.end(&few, 0, now);
-        assert_eq!((schedule.rests_until(), begin_all(&mut schedule, &world)), (None, vec![(few, 1)]));
+        assert_eq!(begin_all(&mut schedule, &world), [(many.clone(), 3000)]);
+        schedule.end(&few, Outcome::default(), now);
+        begin_all(&mut schedule, &world);
+        for vain in [2, 3, 4, 4] {
+            schedule.end(&many, refused(3000), now);
+            assert_eq!(schedule.rests_until(), Some(now + REST + REST_EACH * 3000 * vain));
+            schedule.wake_all();
+            begin_all(&mut schedule, &world);
+        }
+        schedule.end(&many, Outcome { came: true, ..refused(2999) }, now);
+        assert_eq!(schedule.rests_until(), Some(now + REST), "who gives something may have more soon");
+        schedule.wake_all();
+        begin_all(&mut schedule, &world);
+        schedule.end(&many, refused(0), now);
+        assert_eq!(schedule.rests_until(), Some(now + REST), "who could not be asked has not been asked in vain");
+    }
+
+    #[test]
+    fn many_that_are_refused_keep_no_other_from_its_turn() {
+        let count = u32::try_from(3 * MOST + 1).expect("few");
+        let one = peers(&[1]);
+        let world = World(vec![(one.clone(), (0..count).collect())]);
+        let mut schedule = Schedule::new();
+        let mut now = Instant::now();
+        let mut asked = BTreeSet::new();
+        for _ in 0..4 {
+            let (peers, group) = schedule.begin(|taken| world.groups(taken)).expect("more");
+            assert!(group.missing.len() <= MOST);
+            asked.extend(group.missing.iter().map(|one| one.blob));
+            // To ask takes longer than any rest.
+            now += Duration::from_secs(3600);
+            schedule.end(&peers, refused(MOST), now);
+            schedule.wake_all();
+        }
+        assert_eq!(asked.len(), 3 * MOST + 1);
+    }
+
+    #[test]
+    fn what_is_said_of_one_document_stays_together() {
+        let said = |number: u32, length| Missing {
+            length,
+            ..World(vec![(peers(&[1]), vec![number])]).groups(&|_, _| false).remove(&peers(&[1])).expect("one").missing[0]
+        };
+        let mut all: Vec<Missing> =
+            (0..10).flat_map(|number| (0..1000).map(move |length| (number, length))).map(|(number, length)| said(number, length)).collect();
+        all.reverse();
+        let first = turn(all.clone(), None);
+        assert_eq!(first.len(), 5000, "the fifth in full");
+        let next = turn(all, first.last().map(|one| one.blob));
+        assert!(next.iter().take(5000).all(|one| first.iter().all(|before| before.blob != one.blob)));
     }
 }

@@ -6,11 +6,13 @@ use chartmesh_exchange::{Event, Side};
 use chartmesh_identity::{BlobHash, EndpointKey, Kind};
 use chartmesh_ledger::{Action, Blob};
 use chartmesh_sealing::MAX_SEALED;
+use chartmesh_vault::Batch;
 use tokio::sync::mpsc;
 
 use super::Out;
 use crate::{
     api::{PeerSource, Request, TermsInput},
+    core::Core,
     home::Home,
     node::Node,
     setup,
@@ -221,7 +223,7 @@ async fn a_call_to_where_a_peer_was_ends_no_session_that_it_has_begun_since() {
 }
 
 #[tokio::test]
-async fn what_is_longer_than_any_document_is_not_waited_for() {
+async fn what_cannot_be_as_it_is_said_to_be_is_not_waited_for() {
     let directory = tempfile::tempdir().expect("a directory");
     let (node, _) = node(&directory, Kind::Patient, "maria").await;
     let compartment = "general/notes".parse().expect("a compartment");
@@ -229,13 +231,23 @@ async fn what_is_longer_than_any_document_is_not_waited_for() {
         let id = core.own_ledger().expect("a patient");
         core.ensure_catalogs(&id, [compartment]).expect("a catalog");
         let place = core.place(&id, &compartment).expect("a view").expect("an epoch");
-        for length in [MAX_SEALED, MAX_SEALED + 1, u64::MAX] {
+        let publish = |core: &mut Core, hash, length| {
             let mut writer = Writer::new(core, id).expect("a writer");
-            let documents = vec![Blob { hash: BlobHash::of(&length.to_le_bytes()), length }];
-            writer.entry(place.lane, Action::Publish { documents }, Parts { epoch: Some(place.epoch), ..Parts::default() }).expect("an entry");
+            let documents = vec![Blob { hash, length }];
+            let entry = writer.entry(place.lane, Action::Publish { documents }, Parts { epoch: Some(place.epoch), ..Parts::default() }).expect("an entry");
             writer.commit().expect("stored");
+            entry
+        };
+        let lengths = |core: &Core| core.missing().iter().map(|one| one.length).collect::<BTreeSet<u64>>();
+        for length in [MAX_SEALED, MAX_SEALED + 1, u64::MAX] {
+            publish(core, BlobHash::of(&length.to_le_bytes()), length);
         }
-        assert_eq!(core.missing().iter().map(|one| one.length).collect::<Vec<_>>(), [MAX_SEALED]);
+        assert_eq!(lengths(core), [MAX_SEALED].into());
+        let hash = BlobHash::of(b"document");
+        let entries = [100, 101, 100].map(|length| publish(core, hash, length));
+        assert_eq!(lengths(core), [MAX_SEALED, 100, 101].into());
+        core.deliver([(entries[0], hash)], &mut Batch::new());
+        assert_eq!(lengths(core), [MAX_SEALED, 100].into(), "it is here, and is not 101 bytes long");
     });
     node.stop().await.expect("stopped");
 }
