@@ -6,7 +6,7 @@ mod schedule;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use chartmesh_identity::{BlobHash, EndpointKey};
@@ -101,7 +101,7 @@ impl Node {
         let blobs: Vec<_> = missing.iter().map(|one| one.blob).collect();
         let sizes = self.0.blobs.sizes(&blobs).await.into_iter().map(|size| size.ok().flatten());
         let Apart { fresh, held, wrong } = Apart::of(missing.into_iter().zip(sizes));
-        let mut outcome = Outcome { left: !wrong.is_empty(), ..Outcome::default() };
+        let mut outcome = Outcome { left: !wrong.is_empty(), refused: wrong.len(), ..Outcome::default() };
         if !wrong.is_empty() {
             self.give_up(&sources, wrong);
         }
@@ -139,18 +139,12 @@ impl Node {
     async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>) -> Result<Outcome, ApiError> {
         // Of several sessions with one endpoint the latest knows where it is.
         let peers: BTreeMap<EndpointKey, &net::Source> = sources.iter().map(|source| (source.peer.route.endpoint, &source.peer)).collect();
-        let endpoints: Vec<EndpointKey> = peers.keys().copied().collect();
         let peers: Vec<net::Source> = peers.into_values().cloned().collect();
-        let draw = self.0.fetches.fetch_add(1, Ordering::Relaxed);
-        let mut claims = Claims::of(&missing, draw);
+        let mut claims = Claims::of(&missing);
         let mut unreachable = BTreeSet::new();
-        loop {
-            let asked = claims.ask();
-            if asked.is_empty() {
-                break;
-            }
-            let report = net.fetch_into(into, asked, &peers).await;
-            claims.answer(&report, endpoints.iter().copied());
+        while !claims.ask().is_empty() {
+            let report = net.fetch_into(into, claims.ask(), &peers).await;
+            claims.answer(&report);
             unreachable.extend(report.unreachable);
             let got: BTreeSet<BlobHash> = report.got.into_iter().collect();
             let came = missing.iter().filter(|one| got.contains(&one.blob) && claims.is_true(one)).map(|one| (one.publish, one.blob));

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -39,8 +39,6 @@ pub(crate) struct Inner {
     core: Mutex<Core>,
     pub(crate) blobs: Blobs,
     pub(crate) signals: Arc<Signals>,
-    /// How often documents have been fetched.
-    pub(crate) fetches: AtomicU64,
     pub(crate) running: tokio::sync::Mutex<Option<Running>>,
     /// One change of consent or documents at a time.
     pub(crate) changes: tokio::sync::Mutex<()>,
@@ -131,7 +129,6 @@ impl Node {
             core: Mutex::new(core),
             blobs,
             signals,
-            fetches: AtomicU64::default(),
             running: tokio::sync::Mutex::default(),
             changes: tokio::sync::Mutex::default(),
             writing: Arc::default(),

@@ -613,11 +613,18 @@ impl Core {
                 }));
             }
         }
-        let (here, mut missing): (Vec<Missing>, Vec<Missing>) = missing.into_iter().partition(|one| self.delivered.contains(&(one.publish, one.blob)));
-        missing.retain(|one| one.length <= MAX_SEALED);
-        let blobs: BTreeSet<BlobHash> = missing.iter().map(|one| one.blob).collect();
-        let lengths: BTreeMap<BlobHash, u64> = here.into_iter().filter(|one| blobs.contains(&one.blob)).map(|one| (one.blob, one.length)).collect();
-        missing.retain(|one| lengths.get(&one.blob).is_none_or(|length| *length == one.length));
+        let mut here = Vec::new();
+        missing.retain(|one| {
+            let is_here = self.delivered.contains(&(one.publish, one.blob));
+            here.extend(is_here.then_some((one.blob, one.length)));
+            !is_here && one.length <= MAX_SEALED
+        });
+        let mut lengths: BTreeMap<BlobHash, BTreeSet<u64>> = missing.iter().map(|one| (one.blob, BTreeSet::new())).collect();
+        for (blob, length) in here {
+            lengths.entry(blob).and_modify(|lengths| _ = lengths.insert(length));
+        }
+        // One Publish may say two of what it has given: then it is not known here which is true.
+        missing.retain(|one| lengths.get(&one.blob).is_none_or(|lengths| lengths.len() != 1 || lengths.contains(&one.length)));
         missing
     }
 

@@ -19,6 +19,8 @@ const MOST: usize = 4096;
 const REST: Duration = Duration::from_millis(500);
 const REST_EACH: Duration = Duration::from_millis(1);
 const MOST_VAIN: u32 = 4;
+/// Sets of peers of which is known what they were asked for last, before those are forgotten that nothing may be had from now.
+const PAST: usize = 256;
 
 /// The peers that documents may be had from, in order.
 pub(super) type Peers = Vec<EndpointKey>;
@@ -84,7 +86,10 @@ impl Schedule {
                 busy.contains_key(peers) || busy.values().any(|blobs| blobs.contains(blob)) || resting.contains_key(&(peers.clone(), *blob))
             };
             let mut groups = look(&taken);
-            self.past.retain(|peers, _| groups.contains_key(peers) || busy.contains_key(peers) || resting.keys().any(|(resting, _)| resting == peers));
+            // One that comes and goes goes on where it was.
+            if self.past.len() > PAST {
+                self.past.retain(|peers, _| groups.contains_key(peers) || busy.contains_key(peers));
+            }
             let mut later = groups.split_off(&self.last);
             groups.extend(later.remove_entry(&self.last));
             self.waiting = later.into_iter().chain(groups).collect();
@@ -276,6 +281,9 @@ mod tests {
             // To ask takes longer than any rest.
             now += Duration::from_secs(3600);
             schedule.end(&peers, refused(MOST), now);
+            // The peer leaves, and comes back.
+            schedule.wake_all();
+            assert!(begin_all(&mut schedule, &World(Vec::new())).is_empty());
             schedule.wake_all();
         }
         assert_eq!(asked.len(), 3 * MOST + 1);

@@ -65,6 +65,8 @@ pub struct FetchReport {
     pub store: Option<String>,
     /// What a source does not give, or nobody can give as stated.
     pub refused: BTreeSet<(EndpointKey, BlobHash)>,
+    /// Lengths that sources say a blob has, where that is not the stated one.
+    pub others: BTreeMap<BlobHash, BTreeSet<u64>>,
     /// Sources that did not answer when they were called.
     pub unreachable: BTreeSet<EndpointKey>,
 }
@@ -95,6 +97,8 @@ struct Queue {
     stored: Vec<TempTag>,
     /// Sources that did not answer.
     silent: BTreeSet<usize>,
+    /// Lengths that sources say, and that were not stated.
+    others: BTreeMap<BlobHash, BTreeSet<u64>>,
 }
 
 impl Queue {
@@ -190,7 +194,7 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
         blobs.written(missing.iter().filter(|(_, length)| *length > WHOLE).map(|(hash, _)| *hash));
     }
     let synced = blobs.sync().await;
-    let Queue { waiting, reasons, stored, broken, silent, .. } = std::mem::take(&mut *lock(&job.queue));
+    let Queue { waiting, reasons, stored, broken, silent, others, .. } = std::mem::take(&mut *lock(&job.queue));
     let come: BTreeSet<BlobHash> = stored.iter().map(|tag| to_id(tag.hash())).collect();
     let store = broken.or_else(|| synced.as_ref().err().map(ToString::to_string));
     let endpoint = |source: usize| sources[source].route.endpoint;
@@ -199,7 +203,7 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
         refusing.flat_map(|source| group.items.iter().map(move |item| (source, to_id(item.hash))))
     });
     let unreachable = silent.into_iter().map(endpoint).collect();
-    let mut report = FetchReport { store, refused: refused.collect(), unreachable, ..FetchReport::default() };
+    let mut report = FetchReport { store, refused: refused.collect(), others, unreachable, ..FetchReport::default() };
     let unsure: Vec<BlobHash> = wanted.keys().filter(|id| !come.contains(id)).copied().collect();
     let mut sizes: BTreeMap<BlobHash, _> = unsure.iter().copied().zip(blobs.sizes(&unsure).await).collect();
     for (id, length) in wanted {
@@ -482,6 +486,7 @@ impl Job<'_> {
             Err(_) => return Err(stalled()),
         };
         let Some(size) = NonZeroU64::new(size).filter(|size| size.get() == item.length) else {
+            lock(&self.queue).others.entry(to_id(item.hash)).or_default().insert(size);
             return Err(Fault::Item("it has another length than stated".into()));
         };
         if item.length > WHOLE {

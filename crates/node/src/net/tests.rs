@@ -532,6 +532,8 @@ async fn a_blob_of_another_length_is_refused_and_nothing_of_it_stored() {
         let report = sink.net.fetch(&[(blob, length)], &[source.route()]).await;
         assert!(report.got.is_empty() && report.failed[0].0 == blob, "{length}");
         assert_eq!(report.refused, [(source.net.endpoint(), blob)].into(), "{length}");
+        let true_length = if blob == small { 5000 } else { 17 << 20 };
+        assert!(length == 0 || report.others == [(blob, [true_length].into())].into(), "{length}: {:?}", report.others);
         assert!(sink.blobs.store().list().hashes().await.unwrap().is_empty(), "{length}");
     }
     assert_eq!(sink.net.fetch(&[(small, 5000)], &[source.route()]).await.got, [small]);

@@ -231,23 +231,28 @@ async fn what_cannot_be_as_it_is_said_to_be_is_not_waited_for() {
         let id = core.own_ledger().expect("a patient");
         core.ensure_catalogs(&id, [compartment]).expect("a catalog");
         let place = core.place(&id, &compartment).expect("a view").expect("an epoch");
-        let publish = |core: &mut Core, hash, length| {
+        let publish = |core: &mut Core, hash, lengths: &[u64]| {
             let mut writer = Writer::new(core, id).expect("a writer");
-            let documents = vec![Blob { hash, length }];
+            let documents = lengths.iter().map(|length| Blob { hash, length: *length }).collect();
             let entry = writer.entry(place.lane, Action::Publish { documents }, Parts { epoch: Some(place.epoch), ..Parts::default() }).expect("an entry");
             writer.commit().expect("stored");
             entry
         };
         let lengths = |core: &Core| core.missing().iter().map(|one| one.length).collect::<BTreeSet<u64>>();
         for length in [MAX_SEALED, MAX_SEALED + 1, u64::MAX] {
-            publish(core, BlobHash::of(&length.to_le_bytes()), length);
+            publish(core, BlobHash::of(&length.to_le_bytes()), &[length]);
         }
         assert_eq!(lengths(core), [MAX_SEALED].into());
         let hash = BlobHash::of(b"document");
-        let entries = [100, 101, 100].map(|length| publish(core, hash, length));
+        let entries = [100, 101, 100].map(|length| publish(core, hash, &[length]));
         assert_eq!(lengths(core), [MAX_SEALED, 100, 101].into());
         core.deliver([(entries[0], hash)], &mut Batch::new());
         assert_eq!(lengths(core), [MAX_SEALED, 100].into(), "it is here, and is not 101 bytes long");
+        let other = BlobHash::of(b"another");
+        let both = publish(core, other, &[200, 1]);
+        publish(core, other, &[200]);
+        core.deliver([(both, other)], &mut Batch::new());
+        assert_eq!(lengths(core), [MAX_SEALED, 100, 200].into(), "who says two lengths of what it has given hides no other Publish of it");
     });
     node.stop().await.expect("stopped");
 }
