@@ -4,10 +4,11 @@
 //! Paths are compared, not literals: the typed model writes `750.00` as `750.0` and `+00:00` as `Z`, which
 //! loses no element. What the typed model never writes (bytes, tuples) is not known here.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 
+use chartmesh_json::Json;
 use serde::ser::{self, Serialize};
-use serde_json::{Map, Value};
 
 /// One step from a value to one within it.
 #[derive(Clone, Copy)]
@@ -29,7 +30,7 @@ pub(crate) enum Compared<'v> {
 }
 
 /// Whether everything that `original` says is there when `typed` is serialised. Stops at the first thing that is not.
-pub(crate) fn compare<'v>(original: &'v Value, typed: &impl Serialize) -> Compared<'v> {
+pub(crate) fn compare<'v>(original: &'v Json<'v>, typed: &impl Serialize) -> Compared<'v> {
     let mut walk = Walk { path: Vec::new(), met: Vec::new(), lost: false };
     match typed.serialize(Beside { original, walk: &mut walk }) {
         Ok(()) => Compared::Whole,
@@ -48,7 +49,7 @@ struct Walk<'v> {
 
 impl<'v> Walk<'v> {
     /// Goes one step, and back.
-    fn within(&mut self, step: Step<'v>, inner: &'v Value, typed: &(impl Serialize + ?Sized)) -> Result<(), Stop> {
+    fn within(&mut self, step: Step<'v>, inner: &'v Json<'v>, typed: &(impl Serialize + ?Sized)) -> Result<(), Stop> {
         self.path.push(step);
         typed.serialize(Beside { original: inner, walk: self })?;
         self.path.pop();
@@ -62,12 +63,12 @@ impl<'v> Walk<'v> {
 }
 
 /// Whether a value says nothing at all: null, or nothing but nulls.
-fn is_empty(value: &Value) -> bool {
+fn is_empty(value: &Json<'_>) -> bool {
     match value {
-        Value::Null => true,
-        Value::Array(items) => items.iter().all(is_empty),
-        Value::Object(fields) => fields.values().all(is_empty),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        Json::Null => true,
+        Json::Array(items) => items.iter().all(is_empty),
+        Json::Object(fields) => fields.iter().all(|(_, inner)| is_empty(inner)),
+        _ => false,
     }
 }
 
@@ -90,7 +91,7 @@ impl ser::Error for Stop {
 }
 
 struct Beside<'v, 'w> {
-    original: &'v Value,
+    original: &'v Json<'v>,
     walk: &'w mut Walk<'v>,
 }
 
@@ -98,7 +99,7 @@ impl<'v, 'w> Beside<'v, 'w> {
     /// A string, a number or a boolean is written.
     fn scalar(self) -> Result<(), Stop> {
         match self.original {
-            Value::Array(_) | Value::Object(_) if !is_empty(self.original) => self.walk.lose(),
+            Json::Array(_) | Json::Object(_) if !is_empty(self.original) => self.walk.lose(),
             _ => Ok(()),
         }
     }
@@ -110,7 +111,7 @@ impl<'v, 'w> Beside<'v, 'w> {
 
     fn items(self) -> Result<Items<'v, 'w>, Stop> {
         match self.original {
-            Value::Array(items) => Ok(Items { items, next: 0, walk: self.walk }),
+            Json::Array(items) => Ok(Items { items, next: 0, walk: self.walk }),
             other if is_empty(other) => Ok(Items { items: &[], next: 0, walk: self.walk }),
             _ => self.walk.lose(),
         }
@@ -118,7 +119,7 @@ impl<'v, 'w> Beside<'v, 'w> {
 
     fn fields(self) -> Result<Fields<'v, 'w>, Stop> {
         let fields = match self.original {
-            Value::Object(fields) => Some(fields),
+            Json::Object(fields) => Some(&fields[..]),
             other if is_empty(other) => None,
             _ => return self.walk.lose(),
         };
@@ -135,7 +136,7 @@ impl<'v, 'w> Beside<'v, 'w> {
 
 /// An array, item by item.
 struct Items<'v, 'w> {
-    items: &'v [Value],
+    items: &'v [Json<'v>],
     next: usize,
     walk: &'w mut Walk<'v>,
 }
@@ -161,20 +162,20 @@ impl Items<'_, '_> {
 /// An object, member by member.
 struct Fields<'v, 'w> {
     /// None if the original is empty without being an object.
-    fields: Option<&'v Map<String, Value>>,
+    fields: Option<&'v [(Cow<'v, str>, Json<'v>)]>,
     /// The member whose name has been written and its value not yet.
-    next: Option<(&'v str, &'v Value)>,
+    next: Option<(&'v str, &'v Json<'v>)>,
     /// Where its members begin in [`Walk::met`].
     first: usize,
     walk: &'w mut Walk<'v>,
 }
 
 impl<'v> Fields<'v, '_> {
-    fn named(&self, name: &str) -> Option<(&'v str, &'v Value)> {
-        self.fields.and_then(|fields| fields.get_key_value(name)).map(|(name, inner)| (name.as_str(), inner))
+    fn named(&self, name: &str) -> Option<(&'v str, &'v Json<'v>)> {
+        self.fields?.iter().find(|(field, _)| field == name).map(|(name, inner)| (name.as_ref(), inner))
     }
 
-    fn value(&mut self, member: Option<(&'v str, &'v Value)>, value: &(impl Serialize + ?Sized)) -> Result<(), Stop> {
+    fn value(&mut self, member: Option<(&'v str, &'v Json<'v>)>, value: &(impl Serialize + ?Sized)) -> Result<(), Stop> {
         let Some((name, inner)) = member else { return Ok(()) };
         self.walk.met.push(name);
         self.walk.within(Step::Field(name), inner, value)
@@ -187,7 +188,7 @@ impl<'v> Fields<'v, '_> {
     fn done(self) -> Result<(), Stop> {
         let met = self.walk.met.get(self.first..).unwrap_or_default();
         let fields = self.fields.filter(|fields| fields.len() != met.len());
-        let missing = fields.and_then(|fields| fields.iter().find(|(name, inner)| !met.contains(&name.as_str()) && !is_empty(inner)));
+        let missing = fields.and_then(|fields| fields.iter().find(|(name, inner)| !met.contains(&name.as_ref()) && !is_empty(inner)));
         self.walk.met.truncate(self.first);
         match missing {
             None => Ok(()),
@@ -332,29 +333,40 @@ impl ser::SerializeMap for Fields<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use chartmesh_json::parse;
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
+
+    fn says_nothing(value: &Value) -> bool {
+        match value {
+            Value::Array(items) => items.iter().all(says_nothing),
+            Value::Object(fields) => fields.values().all(says_nothing),
+            other => other.is_null(),
+        }
+    }
 
     /// What is missing, found the slow way: in the form written as a tree.
     fn lost(original: &Value, again: &Value) -> bool {
         match (original, again) {
             (Value::Object(fields), Value::Object(found)) => {
-                fields.iter().any(|(name, inner)| found.get(name).map_or(!is_empty(inner), |again| lost(inner, again)))
+                fields.iter().any(|(name, inner)| found.get(name).map_or(!says_nothing(inner), |again| lost(inner, again)))
             }
             (Value::Array(items), Value::Array(found)) => {
-                items.iter().enumerate().any(|(at, inner)| found.get(at).map_or(!is_empty(inner), |again| lost(inner, again)))
+                items.iter().enumerate().any(|(at, inner)| found.get(at).map_or(!says_nothing(inner), |again| lost(inner, again)))
             }
-            (Value::Object(_) | Value::Array(_), _) => !is_empty(original),
-            (_, Value::Null | Value::Object(_) | Value::Array(_)) => !is_empty(original),
+            (Value::Object(_) | Value::Array(_), _) => !says_nothing(original),
+            (_, Value::Null | Value::Object(_) | Value::Array(_)) => !says_nothing(original),
             _ => false,
         }
     }
 
-    fn at<'v>(value: &'v Value, path: &[Step<'v>]) -> Option<&'v Value> {
-        path.iter().try_fold(value, |value, step| match step {
-            Step::Field(name) => value.get(name),
-            Step::Item(at) => value.get(at),
+    fn at<'v>(value: &'v Json<'v>, path: &[Step<'v>]) -> Option<&'v Json<'v>> {
+        path.iter().try_fold(value, |value, step| match (step, value) {
+            (Step::Field(name), value) => value.get(name),
+            (Step::Item(at), Json::Array(items)) => items.get(*at),
+            (Step::Item(_), _) => None,
         })
     }
 
@@ -392,11 +404,13 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
         fn what_is_missing_is_found_as_in_a_tree((original, again) in pair()) {
-            match compare(&original, &again) {
+            let text = original.to_string();
+            let json = parse(text.as_bytes()).expect("a tree");
+            match compare(&json, &again) {
                 Compared::Whole => prop_assert!(!lost(&original, &again)),
                 Compared::Lost(path) => {
                     prop_assert!(lost(&original, &again));
-                    prop_assert!(at(&original, &path).is_some_and(|value| !is_empty(value)));
+                    prop_assert!(at(&json, &path).is_some_and(|value| !is_empty(value)));
                 }
                 Compared::Unwritable => prop_assert!(false, "a tree can be written"),
             }
@@ -406,9 +420,11 @@ mod tests {
     #[test]
     fn members_of_objects_side_by_side_are_told_apart() {
         let original = serde_json::json!({"a": {"x": 1, "y": 2}, "b": {"x": 1, "z": {"y": 1}}});
-        assert!(matches!(compare(&original, &original), Compared::Whole));
+        let text = original.to_string();
+        let json = parse(text.as_bytes()).expect("a tree");
+        assert!(matches!(compare(&json, &original), Compared::Whole));
         let again = serde_json::json!({"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 2, "z": {}}});
-        let Compared::Lost(path) = compare(&original, &again) else { panic!("something is missing") };
+        let Compared::Lost(path) = compare(&json, &again) else { panic!("something is missing") };
         assert!(matches!(path[..], [Step::Field("b"), Step::Field("z"), Step::Field("y")]));
     }
 }

@@ -3,9 +3,9 @@
 //! What the typed model loses, it loses silently: unknown fields, and optional choice elements whose value
 //! does not fit.
 
+use chartmesh_json::{Json, parse};
 use fhir_sdk::r4b::resources::Resource;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::beside::{Compared, Step, compare};
 
@@ -21,56 +21,46 @@ pub enum Typed {
     Failed(String),
 }
 
-/// Deepest JSON nesting that is handed to the typed model, which recurses; fhir.md's limit on input.
-const MAX_DEPTH: usize = 64;
 /// Resources within resources (contained, entry, parameter) that are handed to the typed model. Its stack
 /// frames per resource are large; FHIR itself forbids contained in contained.
 const MAX_RESOURCES: usize = 4;
 /// Longest path that is reported.
 const MAX_PATH: usize = 200;
 
-/// Parses `json` as one FHIR R4B resource and compares its paths with those of the re-serialised form.
-/// Never panics, whatever the bytes.
-pub fn check(json: &[u8]) -> Typed {
-    let original: Value = match serde_json::from_slice(json) {
-        Ok(value) => value,
-        Err(error) => return Typed::Failed(format!("not JSON: {}", category(&error))),
-    };
-    if let Err(reason) = within_limits(&original, 1, 0) {
-        return Typed::Failed(reason.to_owned());
+/// [`check_json`] of bytes.
+pub fn check(bytes: &[u8]) -> Typed {
+    match parse(bytes) {
+        Ok(json) => check_json(&json),
+        Err(error) => Typed::Failed(error.to_string()),
     }
-    let resource = match Resource::deserialize(&original) {
+}
+
+/// Reads one FHIR R4B resource and compares its paths with those of the re-serialised form. Never panics,
+/// whatever it is.
+pub fn check_json(original: &Json<'_>) -> Typed {
+    if resources_within(original) > MAX_RESOURCES {
+        return Typed::Failed("too many resources within one another".to_owned());
+    }
+    let resource = match Resource::deserialize(original) {
         Ok(resource) => resource,
         Err(error) => return Typed::Failed(reason(&error.to_string())),
     };
-    match compare(&original, &resource) {
+    match compare(original, &resource) {
         Compared::Whole => Typed::Ok,
         Compared::Lost(path) => Typed::Lossy(render(&path)),
         Compared::Unwritable => Typed::Failed("the typed form cannot be written again".to_owned()),
     }
 }
 
-fn category(error: &serde_json::Error) -> &'static str {
-    match error.classify() {
-        serde_json::error::Category::Eof => "it ends early",
-        serde_json::error::Category::Io | serde_json::error::Category::Syntax | serde_json::error::Category::Data => "syntax error",
-    }
-}
-
-fn within_limits(value: &Value, depth: usize, resources: usize) -> Result<(), &'static str> {
-    if depth > MAX_DEPTH {
-        return Err("nested too deeply");
-    }
-    match value {
-        Value::Object(fields) => {
-            let resources = resources + usize::from(fields.contains_key("resourceType"));
-            if resources > MAX_RESOURCES {
-                return Err("too many resources within one another");
-            }
-            fields.values().try_for_each(|inner| within_limits(inner, depth + 1, resources))
+/// How many resources are within one another, where most are.
+fn resources_within(json: &Json<'_>) -> usize {
+    match json {
+        Json::Object(fields) => {
+            let inside = fields.iter().map(|(_, inner)| resources_within(inner)).max().unwrap_or_default();
+            inside + usize::from(json.get("resourceType").is_some())
         }
-        Value::Array(items) => items.iter().try_for_each(|inner| within_limits(inner, depth + 1, resources)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+        Json::Array(items) => items.iter().map(resources_within).max().unwrap_or_default(),
+        _ => 0,
     }
 }
 
@@ -120,6 +110,7 @@ fn render(path: &[Step<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
 
@@ -169,7 +160,7 @@ mod tests {
             assert!(!reason.contains("SECRET"), "{reason}");
             assert!(reason.contains(part.unwrap_or_default()), "{reason}");
         }
-        assert_eq!(check(b"{\"resourceType\":"), Typed::Failed("not JSON: it ends early".to_owned()));
+        assert_eq!(check(b"{\"resourceType\":"), Typed::Failed("it is not JSON: it ends early".to_owned()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Two things live here, and only non-generic functions are public, because whichever crate
 //! instantiates fhir-sdk's `Deserialize` pays minutes of compile time:
 //!
-//! - [`check`]: reads a foreign resource with the typed R4B model and says what that model lost;
+//! - [`check_json`]: reads a foreign resource with the typed R4B model and says what that model lost;
 //! - [`author`]: typed builders for the resources chartmesh writes itself.
 //!
 //! Nothing here holds a foreign resource as typed data: the source's bytes are the truth, and the
@@ -13,4 +13,4 @@ pub mod author;
 mod beside;
 mod check;
 
-pub use check::{Typed, check};
+pub use check::{Typed, check, check_json};

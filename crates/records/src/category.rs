@@ -1,7 +1,8 @@
 //! Which category a resource type belongs to, and which types travel with the documents that point to them.
 
+use chartmesh_json::Json;
+
 use crate::Category;
-use crate::tree::Json;
 
 /// The category of a resource, from its type and, for reports and observations, its own category codes.
 pub(crate) fn category_of(resource_type: &str, json: &Json<'_>) -> Category {

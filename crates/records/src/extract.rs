@@ -3,10 +3,11 @@
 //! One walk over the tree, by element names that FHIR R4 shares between types, without a typed model: a
 //! resource that the typed model refuses still gets its codes read and its labels.
 
+use chartmesh_json::Json;
+
 use crate::category::category_of;
 use crate::labels::{Found, Set, assigned, found, sensitivities_of};
 use crate::text::clean;
-use crate::tree::Json;
 use crate::{Coding, ResourceFacts, Typed};
 
 /// A reference and the part it plays.
@@ -123,12 +124,7 @@ impl<'j> Walk<'j> {
     /// Visits the value of field `name` below the top-level field `top`.
     fn field(&mut self, top: &str, name: &str, value: &'j Json<'_>, resource_type: &str) {
         match value {
-            Json::Plain => {}
-            Json::Text(text) => {
-                if matches!(name, "url" | "reference") && !text.starts_with('#') && !text.is_empty() {
-                    self.refer(top, name, text, resource_type);
-                }
-            }
+            Json::Text(text) if matches!(name, "url" | "reference") && !text.starts_with('#') && !text.is_empty() => self.refer(top, name, text, resource_type),
             Json::Array(items) => items.iter().for_each(|item| self.field(top, name, item, resource_type)),
             Json::Object(fields) => {
                 if name == "meta" {
@@ -140,6 +136,7 @@ impl<'j> Walk<'j> {
                     self.field(top, inner, value, resource_type);
                 }
             }
+            _ => {}
         }
     }
 
@@ -275,7 +272,7 @@ fn date_in<'j>(value: &'j Json<'_>, depth: usize) -> Option<&'j str> {
             ["start", "end", "event", "collectedDateTime", "collectedPeriod", "period"].iter().find_map(|name| date_in(value.get(name)?, depth + 1))
         }
         Json::Array(items) => items.first().and_then(|first| date_in(first, depth + 1)),
-        Json::Plain | Json::Object(_) => None,
+        _ => None,
     }
 }
 

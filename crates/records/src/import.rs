@@ -5,28 +5,33 @@
 //! is refused by its position and does not touch the others; an input that is cut or garbage as a whole
 //! is an error, and then nothing at all is imported.
 //!
-//! The typed check costs about twice what reading costs and says nothing that reading needs. So threads, as
-//! many as there are cores, check what the reader has read while it reads on, and end before the import goes on.
+//! An input is first divided into its resources; then all cores read and check them, [`AT_ONCE`] at a time.
+//! A resource is parsed once: its facts and the typed check are both had from that tree.
 //! Resources stay where they are, parts of their input: an input is held until its last resource is let go.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use bytes::Bytes;
+use chartmesh_fhir::check_json;
+use chartmesh_json::{Json, parse};
 use chartmesh_sealing::wiped;
 
 use crate::envelope::{Unreadable, entry, read_envelope};
 use crate::extract::{Place, Reading, read};
 use crate::group::{Item, drafts};
 use crate::large::{data_of, without_data};
-use crate::{Draft, MAX_RESOURCE, ResourceFacts, Typed, tree};
+use crate::{Draft, MAX_RESOURCE, ResourceFacts, Typed};
 
 /// Most bytes of resources in one import.
 pub const MAX_IMPORT: usize = 1 << 30;
 /// Most resources in one import.
 pub const MAX_RESOURCES: usize = 500_000;
+/// How many resources are read before they are put among the others.
+const AT_ONCE: usize = 2048;
+/// How many of them a core takes at a time.
+const SHARE: usize = 8;
 
 /// One file or message to import.
 pub struct Input {
@@ -128,34 +133,17 @@ pub enum ImportError {
 /// # Errors
 /// An input that is cut or garbage as a whole, or too much of it. Nothing is imported then.
 pub fn import(inputs: impl IntoIterator<Item = Input>) -> Result<Import, ImportError> {
-    import_with(inputs, chartmesh_fhir::check)
+    import_with(inputs, check_json)
 }
 
-/// [`import`] with another typed check, such as one that is done elsewhere or later. It is called from several threads. What it is given of a resource beyond [`MAX_RESOURCE`] has
-/// short strings in place of its `data`.
+/// [`import`] with another typed check. It is called from several threads. What it is given of a resource beyond [`MAX_RESOURCE`] has short strings in place of its `data`.
 ///
 /// # Errors
 /// As [`import`].
-pub fn import_with(inputs: impl IntoIterator<Item = Input>, check: impl Fn(&[u8]) -> Typed + Sync) -> Result<Import, ImportError> {
-    let (unchecked, waiting) = mpsc::channel();
-    let waiting = Mutex::new(waiting);
-    let mut reader = Reader { unchecked, seen: BTreeMap::new(), items: Vec::new(), refused: Vec::new(), duplicates: 0, bytes: 0 };
-    let (items, refused, duplicates) = thread::scope(|scope| {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let checkers: Vec<_> = (0..cores).map(|_| scope.spawn(|| wiped(|| check_all(&waiting, &check)))).collect();
-        let read = inputs.into_iter().enumerate().try_for_each(|(at, input)| reader.input(at, &input));
-        // The checkers end once the reader hands them nothing more.
-        let Reader { unchecked, mut items, refused, duplicates, .. } = reader;
-        drop(unchecked);
-        for checker in checkers {
-            for (at, typed) in checker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
-                if let Some(item) = items.get_mut(at) {
-                    item.reading.facts.typed = typed;
-                }
-            }
-        }
-        read.map(|()| (items, refused, duplicates))
-    })?;
+pub fn import_with(inputs: impl IntoIterator<Item = Input>, check: impl Fn(&Json<'_>) -> Typed + Sync) -> Result<Import, ImportError> {
+    let mut reader = Reader { check: &check, found: Vec::new(), seen: BTreeMap::new(), items: Vec::new(), refused: Vec::new(), duplicates: 0, bytes: 0 };
+    inputs.into_iter().enumerate().try_for_each(|(index, input)| reader.input(File { index, input: &input }))?;
+    let Reader { items, refused, duplicates, .. } = reader;
     let resources = items.len();
     Ok(Import { drafts: drafts(items), refused, resources, duplicates })
 }
@@ -165,46 +153,82 @@ pub fn import_with(inputs: impl IntoIterator<Item = Input>, check: impl Fn(&[u8]
 /// # Errors
 /// Why an import would refuse it.
 pub fn read_resource(bytes: &[u8]) -> Result<ResourceFacts, String> {
-    let (mut reading, data) = read_one(bytes, Place::default())?;
-    reading.facts.typed = typed(bytes, &data, chartmesh_fhir::check);
-    Ok(reading.facts)
+    read_one(bytes, Place::default(), check_json).map(|reading| reading.facts)
 }
 
-/// Reads a resource; for a large one also where its `data` lies.
-fn read_one(bytes: &[u8], place: Place<'_>) -> Result<(Reading, Vec<Range<usize>>), String> {
+fn read_one(bytes: &[u8], place: Place<'_>, check: impl Fn(&Json<'_>) -> Typed) -> Result<Reading, String> {
     let digest = || *blake3::hash(bytes).as_bytes();
+    let is_large = bytes.len() > MAX_RESOURCE;
     thread::scope(|scope| {
         // As long as all else that is done to a large one.
-        let beside = (bytes.len() > MAX_RESOURCE).then(|| scope.spawn(move || wiped(digest)));
-        let json = tree::parse(bytes).map_err(|error| error.to_string())?;
+        let beside = is_large.then(|| scope.spawn(move || wiped(digest)));
+        let json = parse(bytes).map_err(|error| error.to_string())?;
         let data = data_of(bytes)?;
         let hash = beside.map_or_else(digest, |digest| digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        let reading = read(&json, bytes.len(), hash, place).ok_or_else(|| "it has no resourceType".to_owned())?;
-        Ok((reading, data))
+        let mut reading = read(&json, bytes.len(), hash, place).ok_or_else(|| "it has no resourceType".to_owned())?;
+        reading.facts.typed =
+            if is_large { parse(&without_data(bytes, &data)).map_or_else(|error| Typed::Failed(error.to_string()), |thin| check(&thin)) } else { check(&json) };
+        Ok(reading)
     })
 }
 
-fn typed(bytes: &[u8], data: &[Range<usize>], check: impl Fn(&[u8]) -> Typed) -> Typed {
-    if bytes.len() <= MAX_RESOURCE { check(bytes) } else { check(&without_data(bytes, data)) }
+/// Reads what was found with all cores, in its order.
+fn read_all(found: &[Found], base: Option<&str>, check: &(impl Fn(&Json<'_>) -> Typed + Sync)) -> Vec<Result<Reading, String>> {
+    let cores = thread::available_parallelism().map_or(1, usize::from).min(found.len().div_ceil(SHARE));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let shares = std::iter::from_fn(|| {
+            let start = next.fetch_add(SHARE, Ordering::Relaxed);
+            found.get(start..).filter(|rest| !rest.is_empty()).map(|rest| rest.iter().take(SHARE).enumerate().map(move |(at, found)| (start + at, found)))
+        });
+        let read = shares.flatten().map(|(at, found)| {
+            let resource = found.resource.as_ref().map_err(String::clone);
+            (at, resource.and_then(|(bytes, full_url)| read_one(bytes, Place { full_url: full_url.as_deref(), base }, check)))
+        });
+        read.collect::<Vec<_>>()
+    };
+    let mut read = thread::scope(|scope| {
+        let others: Vec<_> = (1..cores).map(|_| scope.spawn(|| wiped(work))).collect();
+        let mut read = work();
+        read.extend(others.into_iter().flat_map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
+        read
+    });
+    read.sort_unstable_by_key(|(at, _)| *at);
+    read.into_iter().map(|(_, reading)| reading).collect()
 }
 
-/// A resource's place among the items, and its bytes.
-struct Unchecked {
-    at: usize,
-    bytes: Bytes,
-    /// Where the `data` of a large one lies.
-    data: Vec<Range<usize>>,
+/// Which of the inputs is read.
+#[derive(Clone, Copy)]
+struct File<'a> {
+    index: usize,
+    input: &'a Input,
 }
 
-/// Checks what the reader hands over, until there is nothing more. What it found that is not in order, and at which place.
-fn check_all(waiting: &Mutex<mpsc::Receiver<Unchecked>>, check: impl Fn(&[u8]) -> Typed) -> Vec<(usize, Typed)> {
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
-    let checked = std::iter::from_fn(next).map(|Unchecked { at, bytes, data }| (at, typed(&bytes, &data, &check)));
-    checked.filter(|(_, typed)| *typed != Typed::Ok).collect()
+/// Where in an input something lies.
+#[derive(Clone, Copy, Default)]
+struct At {
+    line: Option<usize>,
+    entry: Option<usize>,
 }
 
-struct Reader {
-    unchecked: mpsc::Sender<Unchecked>,
+impl At {
+    fn position(self) -> String {
+        let line = self.line.map(|line| format!("line {line}"));
+        let entry = self.entry.map(|entry| format!("entry[{entry}]"));
+        line.into_iter().chain(entry).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What stands where a resource should: its bytes and its `fullUrl`, or why there is none.
+struct Found {
+    at: At,
+    resource: Result<(Bytes, Option<String>), String>,
+}
+
+struct Reader<'c, C> {
+    check: &'c C,
+    /// To be read, all of one input.
+    found: Vec<Found>,
     /// Where among the items a version of a resource is, by [`version`].
     seen: BTreeMap<[u8; 32], usize>,
     items: Vec<Item>,
@@ -213,41 +237,25 @@ struct Reader {
     bytes: usize,
 }
 
-/// Where in the inputs the reader is.
-struct At<'a> {
-    index: usize,
-    input: &'a Input,
-    line: Option<usize>,
-    entry: Option<usize>,
-}
-
-impl At<'_> {
-    fn position(&self) -> String {
-        let line = self.line.map(|line| format!("line {line}"));
-        let entry = self.entry.map(|entry| format!("entry[{entry}]"));
-        line.into_iter().chain(entry).collect::<Vec<_>>().join(" ")
-    }
-}
-
 enum Failure {
     /// The import as a whole cannot go on.
     TooMuch,
-    /// This resource, or what should be one, cannot be taken.
+    /// The resource that is the whole input cannot be taken.
     Refused(String),
     /// These bytes are no JSON document.
     Unreadable(Unreadable),
 }
 
-impl Reader {
-    fn input(&mut self, index: usize, input: &Input) -> Result<(), ImportError> {
+impl<C: Fn(&Json<'_>) -> Typed + Sync> Reader<'_, C> {
+    fn input(&mut self, file: File<'_>) -> Result<(), ImportError> {
+        let input = file.input;
         let bytes = input.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&input.bytes);
         let skipped = input.bytes.len() - bytes.len();
         if bytes.trim_ascii().is_empty() && !input.lines {
             return Err(ImportError::Empty { input: input.name.clone() });
         }
-        let mut at = At { index, input, line: None, entry: None };
-        let read = if input.lines { self.lines(&mut at, bytes) } else { self.document(&mut at, bytes) };
-        read.map_err(|failure| match failure {
+        let divided = if input.lines { self.lines(file, bytes) } else { self.document(file, None, bytes) };
+        divided.and_then(|()| self.read(file)).map_err(|failure| match failure {
             Failure::TooMuch => ImportError::TooMuch { input: input.name.clone() },
             Failure::Refused(reason) => ImportError::Refused { input: input.name.clone(), reason },
             Failure::Unreadable(Unreadable::Ends(at)) => ImportError::Truncated { input: input.name.clone(), at: at + skipped },
@@ -257,62 +265,73 @@ impl Reader {
         })
     }
 
-    fn lines(&mut self, at: &mut At<'_>, bytes: &[u8]) -> Result<(), Failure> {
+    fn lines(&mut self, file: File<'_>, bytes: &[u8]) -> Result<(), Failure> {
         for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
             let line = line.trim_ascii();
             if line.is_empty() {
                 continue;
             }
-            (at.line, at.entry) = (Some(index + 1), None);
-            match self.document(at, line) {
-                Ok(()) => {}
-                Err(Failure::TooMuch) => return Err(Failure::TooMuch),
-                Err(Failure::Refused(reason)) => self.refuse(at, reason),
-                Err(Failure::Unreadable(_)) => self.refuse(at, "it is not JSON".to_owned()),
+            match self.document(file, Some(index + 1), line) {
+                Err(Failure::Unreadable(_)) => {
+                    let at = At { line: Some(index + 1), entry: None };
+                    self.found(file, Found { at, resource: Err("it is not JSON".to_owned()) })?;
+                }
+                other => other?,
             }
         }
         Ok(())
     }
 
     /// A Bundle or a single resource; lines of them, if another one follows the first.
-    fn document(&mut self, at: &mut At<'_>, bytes: &[u8]) -> Result<(), Failure> {
+    fn document(&mut self, file: File<'_>, line: Option<usize>, bytes: &[u8]) -> Result<(), Failure> {
         let envelope = read_envelope(bytes).map_err(Failure::Unreadable)?;
         match envelope.followed_by {
             None => {}
-            Some((_, b'{')) if at.line.is_none() => return self.lines(at, bytes),
+            Some((_, b'{')) if line.is_none() => return self.lines(file, bytes),
             Some((offset, _)) => return Err(Failure::Unreadable(Unreadable::Wrong(offset, "something follows the end of the JSON"))),
         }
-        if !envelope.is_bundle {
-            return self.resource(at, bytes.get(envelope.span).unwrap_or_default(), None);
+        let held = |span| file.input.bytes.slice_ref(bytes.get(span).unwrap_or_default());
+        if envelope.is_bundle {
+            for (index, span) in envelope.entries.into_iter().enumerate() {
+                let resource = entry(bytes, span).map(|entry| (held(entry.resource), entry.full_url)).map_err(str::to_owned);
+                self.found(file, Found { at: At { line, entry: Some(index) }, resource })?;
+            }
+            return Ok(());
         }
-        for (index, span) in envelope.entries.into_iter().enumerate() {
-            at.entry = Some(index);
-            let taken = entry(bytes, span).map_err(|reason| Failure::Refused(reason.to_owned())).and_then(|entry| {
-                let resource = bytes.get(entry.resource).unwrap_or_default();
-                self.resource(at, resource, entry.full_url.as_deref())
-            });
-            match taken {
-                Ok(()) => {}
-                Err(Failure::Refused(reason)) => self.refuse(at, reason),
-                Err(other) => return Err(other),
+        let whole = held(envelope.span);
+        if line.is_some() {
+            return self.found(file, Found { at: At { line, entry: None }, resource: Ok((whole, None)) });
+        }
+        let reading = read_one(&whole, Place { full_url: None, base: file.input.base.as_deref() }, self.check).map_err(Failure::Refused)?;
+        self.keep(file, whole, None, reading)
+    }
+
+    fn found(&mut self, file: File<'_>, found: Found) -> Result<(), Failure> {
+        self.found.push(found);
+        if self.found.len() < AT_ONCE { Ok(()) } else { self.read(file) }
+    }
+
+    /// Reads what was found and puts it among the others.
+    fn read(&mut self, file: File<'_>) -> Result<(), Failure> {
+        let found = std::mem::take(&mut self.found);
+        let read = read_all(&found, file.input.base.as_deref(), self.check);
+        for (Found { at, resource }, reading) in found.into_iter().zip(read) {
+            match (resource, reading) {
+                (Ok((bytes, full_url)), Ok(reading)) => self.keep(file, bytes, full_url, reading)?,
+                (_, Err(reason)) | (Err(reason), _) => self.refused.push(Refused { input: file.input.name.clone(), position: at.position(), reason }),
             }
         }
         Ok(())
     }
 
-    fn resource(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>) -> Result<(), Failure> {
-        let (reading, data) = read_one(bytes, Place { full_url, base: at.input.base.as_deref() }).map_err(Failure::Refused)?;
-        self.keep(at, bytes, full_url, reading, data)
-    }
-
-    fn keep(&mut self, at: &At<'_>, bytes: &[u8], full_url: Option<&str>, reading: Reading, data: Vec<Range<usize>>) -> Result<(), Failure> {
+    fn keep(&mut self, file: File<'_>, bytes: Bytes, full_url: Option<String>, reading: Reading) -> Result<(), Failure> {
         let version = version(&reading.facts);
         if let Some(item) = self.seen.get(&version).and_then(|&known| self.items.get_mut(known)) {
             self.duplicates += 1;
-            item.full_urls.extend(full_url.map(str::to_owned));
+            item.full_urls.extend(full_url);
             // Inputs come one after the other.
-            if item.inputs.last() != Some(&at.index) {
-                item.inputs.push(at.index);
+            if item.inputs.last() != Some(&file.index) {
+                item.inputs.push(file.index);
             }
             return Ok(());
         }
@@ -320,17 +339,9 @@ impl Reader {
         if self.bytes > MAX_IMPORT || self.items.len() >= MAX_RESOURCES {
             return Err(Failure::TooMuch);
         }
-        let at_item = self.items.len();
-        let bytes = at.input.bytes.slice_ref(bytes);
-        // Nobody to check it: a checker has panicked, and so will the import.
-        let _ = self.unchecked.send(Unchecked { at: at_item, bytes: bytes.clone(), data });
-        self.seen.insert(version, at_item);
-        self.items.push(Item { bytes, full_urls: full_url.map(str::to_owned).into_iter().collect(), inputs: vec![at.index], reading });
+        self.seen.insert(version, self.items.len());
+        self.items.push(Item { bytes, full_urls: full_url.into_iter().collect(), inputs: vec![file.index], reading });
         Ok(())
-    }
-
-    fn refuse(&mut self, at: &At<'_>, reason: String) {
-        self.refused.push(Refused { input: at.input.name.clone(), position: at.position(), reason });
     }
 }
 

@@ -14,7 +14,7 @@ const MAX_REPEATED: usize = 64 << 20;
 
 /// Where the strings of its `data` fields lie, if the resource is a large one; none for any other.
 ///
-/// It must be JSON within the limits of [`crate::tree`], which bound the recursion.
+/// It must be JSON within the limits of [`chartmesh_json`], which bound the recursion.
 ///
 /// # Errors
 /// Why it is too large.

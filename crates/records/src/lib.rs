@@ -18,7 +18,6 @@ mod outline;
 mod resolve;
 mod scan;
 mod text;
-mod tree;
 mod version;
 
 pub use bundle::{ReadError, bundle_around, read_bundle, write_bundle};

@@ -2,7 +2,7 @@
 //!
 //! This is what lets a Bundle of any size be read entry by entry, and each resource leave with the very
 //! bytes it came with. The scanner only matches brackets and strings; whether a span is JSON is for
-//! [`crate::tree`] to say, one span at a time, so that one bad entry does not take the others with it.
+//! [`chartmesh_json`] to say, one span at a time, so that one bad entry does not take the others with it.
 //! No recursion: nesting costs a counter.
 
 use std::borrow::Cow;

@@ -112,7 +112,7 @@ fn check_examples(folder: &str, typed: bool) -> BTreeMap<&'static str, usize> {
     let Some(files) = files(folder) else { return outcomes };
     for (name, bytes) in files {
         let expected: BTreeSet<Vec<u8>> = resources(&bytes).into_iter().collect();
-        let check = |bytes: &[u8]| if typed { chartmesh_fhir::check(bytes) } else { Typed::Ok };
+        let check = |json: &chartmesh_json::Json<'_>| if typed { chartmesh_fhir::check_json(json) } else { Typed::Ok };
         let import = import_with([Input::new(&name, bytes)], check).expect("importable");
         let refused: Vec<&Refused> = import.refused.iter().filter(|refused| refused.reason != "the entry has no resource").collect();
         assert!(refused.is_empty(), "{refused:?}");

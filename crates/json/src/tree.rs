@@ -1,8 +1,7 @@
-//! One resource as generic JSON, borrowed from its bytes, read under the limits on input.
+//! One JSON value, borrowed from its bytes, read under the limits on input.
 //!
 //! Limits: depth 64, 250,000 nodes, 1 MiB a string except base64 in a field named `data`,
-//! duplicate keys refused. Numbers keep no value: nothing here interprets them, and the original bytes
-//! keep their literal.
+//! duplicate keys refused. A number is what serde_json makes of it: its literal stays in the bytes.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -11,16 +10,24 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 /// Deepest nesting of objects and arrays.
-pub(crate) const MAX_DEPTH: usize = 64;
+pub const MAX_DEPTH: usize = 64;
 /// Most values in one resource.
-pub(crate) const MAX_NODES: usize = 250_000;
+pub const MAX_NODES: usize = 250_000;
 /// Longest string in bytes, except in a field named `data`.
-pub(crate) const MAX_STRING: usize = 1 << 20;
+pub const MAX_STRING: usize = 1 << 20;
 
-/// A JSON value.
-pub(crate) enum Json<'a> {
-    /// `null`, a boolean or a number.
-    Plain,
+/// A JSON value (RFC 8259).
+pub enum Json<'a> {
+    /// `null`.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// An integer that is not negative.
+    Unsigned(u64),
+    /// A negative integer.
+    Signed(i64),
+    /// Any other number.
+    Float(f64),
     /// A string.
     Text(Cow<'a, str>),
     /// An array.
@@ -31,71 +38,92 @@ pub(crate) enum Json<'a> {
 
 impl<'a> Json<'a> {
     /// The value of a field of an object.
-    pub(crate) fn get(&self, name: &str) -> Option<&Self> {
+    pub fn get(&self, name: &str) -> Option<&Self> {
         match self {
             Self::Object(fields) => fields.iter().find(|(field, _)| field == name).map(|(_, value)| value),
-            Self::Plain | Self::Text(_) | Self::Array(_) => None,
+            _ => None,
         }
     }
 
     /// The text of a string.
-    pub(crate) fn text(&self) -> Option<&str> {
+    pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Plain | Self::Array(_) | Self::Object(_) => None,
+            _ => None,
         }
     }
 
     /// The text of a string field of an object, if it is not empty.
-    pub(crate) fn text_of(&self, name: &str) -> Option<&str> {
+    pub fn text_of(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(Json::text).filter(|text| !text.is_empty())
     }
 
     /// The items of an array; a lone value counts as an array of itself.
-    pub(crate) fn items(&self) -> &[Self] {
+    pub fn items(&self) -> &[Self] {
         match self {
             Self::Array(items) => items,
-            Self::Plain | Self::Text(_) | Self::Object(_) => std::slice::from_ref(self),
+            _ => std::slice::from_ref(self),
         }
     }
 
     /// The items of a field: none if it is absent.
-    pub(crate) fn items_of(&self, name: &str) -> &[Self] {
+    pub fn items_of(&self, name: &str) -> &[Self] {
         self.get(name).map_or(&[], Json::items)
     }
 
     /// The fields of an object: none if it is something else.
-    pub(crate) fn fields(&self) -> &[(Cow<'a, str>, Json<'a>)] {
+    pub fn fields(&self) -> &[(Cow<'a, str>, Json<'a>)] {
         match self {
             Self::Object(fields) => fields,
-            Self::Plain | Self::Text(_) | Self::Array(_) => &[],
+            _ => &[],
         }
     }
 }
 
 /// Why bytes were not read. Says nothing of what they hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TreeError {
+pub enum TreeError {
+    /// Cut off in the middle.
     #[error("it is not JSON: it ends early")]
     Ends,
+    /// No JSON, from here on (both count from 1).
     #[error("it is not JSON: syntax error in line {line}, column {column}")]
-    Syntax { line: usize, column: usize },
+    Syntax {
+        /// Which line.
+        line: usize,
+        /// Which byte of the line.
+        column: usize,
+    },
+    /// No UTF-8, from this byte on.
     #[error("it is not UTF-8, from its byte {0} on")]
     Encoding(usize),
+    /// No 64-bit number can hold it.
     #[error("a number in line {line}, column {column} is out of range")]
-    Number { line: usize, column: usize },
+    Number {
+        /// Which line.
+        line: usize,
+        /// Which byte of the line.
+        column: usize,
+    },
+    /// Beyond [`MAX_DEPTH`].
     #[error("it is nested more than {MAX_DEPTH} deep")]
     Depth,
+    /// Beyond [`MAX_NODES`].
     #[error("it has more than {MAX_NODES} values")]
     Nodes,
+    /// Beyond [`MAX_STRING`].
     #[error("a string in it is longer than {MAX_STRING} bytes")]
     Text,
+    /// Two members of one object have the same name.
     #[error("a key stands twice in one object")]
     Duplicate,
 }
 
 /// Reads one JSON value.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Json<'_>, TreeError> {
+///
+/// # Errors
+/// If the bytes are no JSON, or beyond a limit.
+pub fn parse(bytes: &[u8]) -> Result<Json<'_>, TreeError> {
     let state = State { nodes: Cell::new(0), refused: Cell::new(None) };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let read = Node { state: &state, depth: 0, is_data: false }.deserialize(&mut deserializer);
@@ -167,23 +195,23 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<Json<'de>, E> {
-        Ok(Json::Plain)
+        Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Json<'de>, E> {
-        Ok(Json::Plain)
+    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
+        Ok(Json::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Json<'de>, E> {
-        Ok(Json::Plain)
+    fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
+        Ok(Json::Signed(value))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Json<'de>, E> {
-        Ok(Json::Plain)
+    fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
+        Ok(Json::Unsigned(value))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Json<'de>, E> {
-        Ok(Json::Plain)
+    fn visit_f64<E>(self, value: f64) -> Result<Json<'de>, E> {
+        Ok(Json::Float(value))
     }
 
     fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Json<'de>, E> {
