@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use chartmesh_identity::{AuthorKey, BlobHash, LedgerId, Signed};
 use chartmesh_sealing::{
-    Expected, Header, Identity, MAX_CONTENT, Origin, PassphraseError, file_key, open, open_document, open_passphrase, open_with_file_key, padme, seal,
+    Expected, Header, Identity, MAX_CONTENT, Origin, Packer, PassphraseError, file_key, open, open_document, open_passphrase, open_with_file_key, padme, seal,
     seal_document,
 };
 
@@ -82,7 +82,7 @@ fn as_content(content: &[u8]) {
         publisher: AuthorKey::new([2; 32]),
         origin: Signed::sign(origin, &key()).signed().clone(),
     };
-    let sealed = seal_document(content, &header, PUBLISHED.recipient(), 3).expect("a short content");
+    let sealed = seal_document(content, &header, PUBLISHED.recipient(), &mut Packer::new(3).expect("memory")).expect("a short content");
     let opened = open_document(&sealed.bytes, &sealed.file_key, &expected(sealed.hash, sealed.content_length));
     assert!(opened.is_ok_and(|opened| *opened.content == content), "a document that was just sealed");
 }

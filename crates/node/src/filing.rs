@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chartmesh_identity::{BlobHash, EntryHash, LaneId, LedgerId, Signed};
 use chartmesh_ledger::Action;
 use chartmesh_records::{Coding, Compartment, Input, ResourceFacts, Sensitivity, import, read_bundle, read_resource};
-use chartmesh_sealing::{Origin, wiped};
+use chartmesh_sealing::{Origin, Packer, wiped};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     manifest::{Listed, Manifest},
     node::Node,
     parts,
-    publish::{Outgoing, Place, Word, publish},
+    publish::{LEVEL, Outgoing, Place, Word, publish},
     reading::State,
     view::Document,
     write::{Parts, Writer},
@@ -198,7 +198,7 @@ fn relabel(old: &Manifest, derived: &BTreeMap<[u8; 32], ResourceFacts>) -> Optio
     }
     // The same facts may have been packed in another way.
     if resources != said {
-        manifest.resources = Listed::new(&resources)?;
+        manifest.resources = Listed::new(&resources, &mut Packer::new(LEVEL).ok()?)?;
     }
     Some(manifest)
 }

@@ -2,7 +2,7 @@
 
 use chartmesh_identity::{AuthorKey, BlobHash, from_canonical, from_known, to_canonical};
 use chartmesh_records::{Compartment, ResourceFacts};
-use chartmesh_sealing::{pack, packed_length, unpack};
+use chartmesh_sealing::{Packer, packed_length, unpack};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
@@ -45,8 +45,6 @@ impl Manifest {
     }
 }
 
-/// zstd's level for lists.
-const LEVEL: i32 = 3;
 /// Longest list, in bytes before packing. A document's content is no longer, and facts say less than the resource that they are of.
 const MAX_LISTED: usize = 16 << 20;
 
@@ -59,9 +57,9 @@ pub(crate) struct Listed {
 
 impl Listed {
     /// Packs facts. None if they are too long for one document, or there is no memory to pack them.
-    pub(crate) fn new(facts: &[ResourceFacts]) -> Option<Self> {
+    pub(crate) fn new(facts: &[ResourceFacts], packer: &mut Packer) -> Option<Self> {
         let plain = Zeroizing::new(to_canonical(&facts));
-        let packed = pack(&plain, LEVEL).filter(|_| plain.len() <= MAX_LISTED)?;
+        let packed = packer.pack(&plain).filter(|_| plain.len() <= MAX_LISTED)?;
         Some(Self { count: facts.len(), packed: packed.into() })
     }
 
@@ -110,15 +108,19 @@ mod tests {
         (0..n).map(|n| read_resource(resource(n).as_bytes()).expect("a resource")).collect()
     }
 
+    fn packer() -> Packer {
+        Packer::new(3).expect("memory")
+    }
+
     fn read(plain: &[u8]) -> Result<Listed, String> {
-        let bytes = ByteBuf::from(pack(plain, LEVEL).expect("packed"));
+        let bytes = ByteBuf::from(packer().pack(plain).expect("packed"));
         from_canonical::<Listed>(&to_canonical(&bytes)).map_err(|error| error.to_string())
     }
 
     #[test]
     fn facts_come_back_and_take_little() {
         let facts = facts(20);
-        let listed = Listed::new(&facts).expect("short");
+        let listed = Listed::new(&facts, &mut packer()).expect("short");
         let encoded = to_canonical(&listed);
         assert_eq!(from_canonical::<Listed>(&encoded).expect("a list"), listed);
         assert_eq!((listed.facts(), listed.len()), (facts.clone(), 20));

@@ -237,6 +237,7 @@ impl Manifest {
 mod tests {
     use chartmesh_identity::Kind;
     use chartmesh_records::{Category, Compartment, Sensitivity, read_bundle, read_resource};
+    use chartmesh_sealing::Packer;
 
     use super::*;
     use crate::{
@@ -293,7 +294,7 @@ mod tests {
                 author,
                 author_name: publisher.name.clone(),
                 time: publisher.now,
-                resources: Listed::new(&resources).expect("short"),
+                resources: Listed::new(&resources, &mut Packer::new(3).expect("memory")).expect("short"),
                 extract_of: None,
                 part: Some(part),
             };

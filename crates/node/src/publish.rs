@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, LaneId, LedgerId, Recipient, Signed, SigningSecret, to_canonical};
 use chartmesh_ledger::{Action, Blob, PublishBody, Use};
 use chartmesh_records::{Compartment, ResourceFacts};
-use chartmesh_sealing::{Header, Origin, seal_document, wiped};
+use chartmesh_sealing::{Header, Origin, Packer, seal_document, wiped};
 use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
 
@@ -22,8 +22,8 @@ use crate::{
     write::{Parts, Writer, seal_body},
 };
 
-/// zstd's level: a good bargain between size and time.
-const LEVEL: i32 = 3;
+/// zstd's level for documents and lists: a good bargain between size and time.
+pub(crate) const LEVEL: i32 = 3;
 /// Documents that one Publish names at most.
 const PER_PUBLISH: usize = 256;
 /// Bytes of manifests in one entry at most, before their lists are packed, unless a single one is longer.
@@ -77,12 +77,12 @@ impl Publisher {
         self.key.author()
     }
 
-    fn seal(&self, outgoing: Outgoing) -> Result<Sealed, ApiError> {
+    fn seal(&self, outgoing: Outgoing, packer: &mut Packer) -> Result<Sealed, ApiError> {
         let Outgoing { place, compartment, content, word, extract_of, part } = outgoing;
         let (origin, author, author_name, time, resources) = match word {
             Word::Given(origin, manifest) => (origin, manifest.author, manifest.author_name, manifest.time, manifest.resources),
             Word::Own(facts) => {
-                let resources = Listed::new(&facts).ok_or_else(|| ApiError::failed("the list of a document's resources is too long"))?;
+                let resources = Listed::new(&facts, packer).ok_or_else(|| ApiError::failed("the list of a document's resources is too long"))?;
                 let origin = Origin {
                     ledger: self.ledger,
                     content: *BlobHash::of(&content).as_bytes(),
@@ -97,7 +97,7 @@ impl Publisher {
             }
         };
         let header = Header { ledger: self.ledger, compartment: place.compartment.to_string(), publisher: self.author(), origin };
-        let document = seal_document(&content, &header, &place.recipient, LEVEL).map_err(ApiError::failed)?;
+        let document = seal_document(&content, &header, &place.recipient, packer).map_err(ApiError::failed)?;
         let manifest = Manifest {
             blob: document.hash,
             length: document.bytes.len() as u64,
@@ -134,7 +134,12 @@ fn seal_all(publisher: &Publisher, outgoing: Vec<Outgoing>) -> Result<Vec<Sealed
         let threads: Vec<_> = shares
             .into_iter()
             .map(|share| {
-                scope.spawn(move || wiped(|| share.into_iter().map(|(index, one)| Ok((index, publisher.seal(one)?))).collect::<Result<Vec<_>, ApiError>>()))
+                scope.spawn(move || {
+                    wiped(|| {
+                        let mut packer = Packer::new(LEVEL).map_err(ApiError::failed)?;
+                        share.into_iter().map(|(index, one)| Ok((index, publisher.seal(one, &mut packer)?))).collect::<Result<Vec<_>, ApiError>>()
+                    })
+                })
             })
             .collect();
         for thread in threads {

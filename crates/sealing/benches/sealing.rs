@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chartmesh_sealing::{Expected, Identity, open, open_document, open_with_file_key, seal, seal_document};
+use chartmesh_sealing::{Expected, Identity, Packer, open, open_document, open_with_file_key, seal, seal_document};
 
 const ROUNDS: u32 = 300;
 const LENGTH: usize = 4096;
@@ -22,7 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let content: Vec<u8> = br#"{"resourceType":"Observation","status":"final","valueQuantity":{"value":6.3}},"#.iter().copied().cycle().take(LENGTH).collect();
     let header = header::header(&content);
     let file = seal(&content, to)?;
-    let document = seal_document(&content, &header, to, 3)?;
+    let mut packer = Packer::new(3)?;
+    let document = seal_document(&content, &header, to, &mut packer)?;
     let expected = Expected {
         hash: document.hash,
         content_length: document.content_length,
@@ -33,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let seal_file = time(|| seal(&content, to).is_ok());
-    let seal_doc = time(|| seal_document(&content, &header, to, 3).is_ok());
+    let seal_doc = time(|| seal_document(&content, &header, to, &mut packer).is_ok());
     let open_file = time(|| open(&file.bytes, &identity).is_ok());
     let open_expanding = time(|| open(&file.bytes, &Identity::from_seed(&seed)).is_ok());
     let open_doc = time(|| open_document(&document.bytes, &identity, &expected).is_ok());

@@ -13,7 +13,7 @@ use std::{
 };
 
 use chartmesh_identity::Recipient;
-use chartmesh_sealing::{Identity, open, parse_recipient, recipient_to_text, seal, seal_document};
+use chartmesh_sealing::{Identity, Packer, open, parse_recipient, recipient_to_text, seal, seal_document};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["open", file, identity] => out.write_all(&open(&fs::read(file)?, &read_identity(identity)?)?)?,
         ["document", file, recipient] => {
             let content = fs::read(file)?;
-            out.write_all(&seal_document(&content, &header::header(&content), &read_recipient(recipient)?, 3)?.bytes)?;
+            out.write_all(&seal_document(&content, &header::header(&content), &read_recipient(recipient)?, &mut Packer::new(3)?)?.bytes)?;
         }
         _ => return Err("keygen | recipient IDENTITY-FILE | seal FILE RECIPIENT-FILE | open FILE IDENTITY-FILE | document FILE RECIPIENT-FILE".into()),
     }

@@ -13,6 +13,7 @@ use crate::{
     frames::{self, LayoutError},
     keys::FileKey,
     origin::{Header, Origin},
+    packed::Packer,
     stack::wiped,
 };
 
@@ -92,17 +93,18 @@ pub enum DocumentError {
     Mismatch(&'static str),
 }
 
-/// Seals a document to a compartment's recipient. `level` is zstd's, 1 to 19; 3 is a good one.
+/// Seals a document to a compartment's recipient.
 ///
 /// The header is taken as it is: whether its origin is signed and fits the content, those who open it will check.
 /// The stack is the caller's to wipe ([`crate::wiped`]), once for all that it seals.
-pub fn seal_document(content: &[u8], header: &Header, to: &Recipient, level: i32) -> Result<SealedDocument, SealError> {
+pub fn seal_document(content: &[u8], header: &Header, to: &Recipient, packer: &mut Packer) -> Result<SealedDocument, SealError> {
     let content_length = content.len() as u64;
     if content_length > MAX_CONTENT {
         return Err(SealError::TooLong { length: content_length, limit: MAX_CONTENT });
     }
-    let compress = |room: &mut [u8]| zstd::bulk::compress_to_buffer(content, room, level).ok();
-    let plaintext = frames::join(&to_canonical(header), compress_bound(content.len()), compress).map(Zeroizing::new).ok_or(SealError::Failed("compression"))?;
+    let plaintext = frames::join(&to_canonical(header), compress_bound(content.len()), |room| packer.pack_to(content, room))
+        .map(Zeroizing::new)
+        .ok_or(SealError::Failed("compression"))?;
     let sealed = seal(&plaintext, to)?;
     Ok(SealedDocument { hash: BlobHash::of(&sealed.bytes), bytes: sealed.bytes, content_length, file_key: sealed.file_key })
 }

@@ -21,7 +21,7 @@ pub use file::{Key, OpenError, SealError, Sealed, file_key, open, open_with_file
 pub use frames::{LayoutError, padme};
 pub use keys::{FileKey, Identity};
 pub use origin::{Header, Origin};
-pub use packed::{pack, packed_length, unpack};
+pub use packed::{PackError, Packer, packed_length, unpack};
 pub use passphrase::{DEFAULT_WORK_FACTOR, MAX_WORK_FACTOR, PassphraseError, open_passphrase, seal_passphrase};
 pub use stack::wiped;
 pub use text::{KeyTextError, parse_recipient, recipient_to_text};

@@ -1,11 +1,36 @@
 //! Bytes made smaller before they are sealed: one zstd frame that states its content's length (RFC 8878, section 3.1.1).
 
+use thiserror::Error;
 use zeroize::Zeroizing;
+use zstd::bulk::Compressor;
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 
-/// Packs bytes. `level` is zstd's, 1 to 19. None if that is not possible for want of memory.
-pub fn pack(content: &[u8], level: i32) -> Option<Vec<u8>> {
-    zstd::bulk::compress(content, level).ok()
+/// There is no memory to pack anything, or the level is none of zstd's.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("compression cannot begin")]
+pub struct PackError;
+
+/// Packs one thing after the other in the same tables, which take longer to make than a small thing to pack. It holds fragments of what it has packed until it is dropped.
+pub struct Packer(Compressor<'static>);
+
+impl Packer {
+    /// `level` is zstd's, 1 to 19; 3 is a good one.
+    ///
+    /// # Errors
+    /// There is no memory for the tables.
+    pub fn new(level: i32) -> Result<Self, PackError> {
+        Compressor::new(level).map(Self).map_err(|_| PackError)
+    }
+
+    /// Packs bytes. None if that is not possible for want of memory.
+    pub fn pack(&mut self, content: &[u8]) -> Option<Vec<u8>> {
+        self.0.compress(content).ok()
+    }
+
+    /// Packs bytes to where there is room for them. How many they are then.
+    pub(crate) fn pack_to(&mut self, content: &[u8], room: &mut [u8]) -> Option<usize> {
+        self.0.compress_to_buffer(content, room).ok()
+    }
 }
 
 /// How many bytes are packed there, as the frame states it: none if it does not, or if these bytes are anything but one frame.
@@ -26,6 +51,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn pack(content: &[u8], level: i32) -> Option<Vec<u8>> {
+        Packer::new(level).unwrap().pack(content)
+    }
+
+    #[test]
+    fn what_was_packed_before_makes_no_difference() {
+        let mut packer = Packer::new(3).unwrap();
+        for content in [&b"content content content"[..], &[7; 100_000], b"", b"content"] {
+            assert_eq!(packer.pack(content), pack(content, 3));
+        }
+    }
 
     #[test]
     fn what_is_not_one_frame_of_a_stated_length_is_nothing() {

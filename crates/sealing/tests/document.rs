@@ -2,8 +2,8 @@
 
 use chartmesh_identity::{AuthorKey, BlobHash, LedgerId, Signed, SignedError, SigningSecret, to_canonical};
 use chartmesh_sealing::{
-    DocumentError, Expected, Header, Identity, LayoutError, MAX_CONTENT, MAX_SEALED, OpenError, Origin, SealError, SealedDocument, open, open_document, padme,
-    seal, seal_document,
+    DocumentError, Expected, Header, Identity, LayoutError, MAX_CONTENT, MAX_SEALED, OpenError, Origin, Packer, SealError, SealedDocument, open, open_document,
+    padme, seal, seal_document,
 };
 use proptest::prelude::*;
 
@@ -52,8 +52,12 @@ fn expected(sealed: &SealedDocument) -> Expected<'static> {
     }
 }
 
+fn packer(level: i32) -> Packer {
+    Packer::new(level).unwrap()
+}
+
 fn sealed(content: &[u8], header: &Header) -> SealedDocument {
-    seal_document(content, header, identity().recipient(), 3).unwrap()
+    seal_document(content, header, identity().recipient(), &mut packer(3)).unwrap()
 }
 
 /// What somebody gets who puts these bytes under our names: a file of its own hash, as a writer who means ill would publish it.
@@ -81,7 +85,7 @@ proptest! {
     #[test]
     fn documents_come_back_by_either_key(content in prop_oneof![proptest::collection::vec(any::<u8>(), 0..3000), "([a-z]{1,6} ){0,400}".prop_map(String::into_bytes)], level in 1i32..=19) {
         let header = header(&content);
-        let document = seal_document(&content, &header, identity().recipient(), level).unwrap();
+        let document = seal_document(&content, &header, identity().recipient(), &mut packer(level)).unwrap();
         prop_assert_eq!(document.content_length, content.len() as u64);
         let opened = open_document(&document.bytes, &identity(), &expected(&document)).unwrap();
         prop_assert_eq!(&*opened.content, &content);
@@ -164,7 +168,7 @@ fn decompression_stops_at_the_stated_length() {
     assert_eq!(open_document(&document.bytes, &identity(), &wild).err(), Some(DocumentError::TooLong(u64::MAX)));
     let too_long = vec![0; MAX_CONTENT as usize + 1];
     let refused = SealError::TooLong { length: MAX_CONTENT + 1, limit: MAX_CONTENT };
-    assert_eq!(seal_document(&too_long, &header(b""), identity().recipient(), 3).err(), Some(refused));
+    assert_eq!(seal_document(&too_long, &header(b""), identity().recipient(), &mut packer(3)).err(), Some(refused));
 }
 
 #[test]
@@ -176,7 +180,7 @@ fn no_sealed_document_is_longer_than_is_said() {
     let document = sealed(&content, &longest);
     assert!((MAX_CONTENT..=MAX_SEALED).contains(&(document.bytes.len() as u64)), "{} bytes", document.bytes.len());
     let longer = Header { compartment: "x".repeat(64 * 1024), ..longest };
-    assert!(seal_document(&content, &longer, identity().recipient(), 3).is_err());
+    assert!(seal_document(&content, &longer, identity().recipient(), &mut packer(3)).is_err());
 }
 
 #[test]
