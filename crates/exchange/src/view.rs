@@ -79,6 +79,11 @@ impl<'a> View<'a> {
         self.gives_all && self.party.is_some()
     }
 
+    /// Whether a lane is a catalog: that of a compartment.
+    pub(crate) fn is_catalog(&self, lane: &LaneId) -> bool {
+        !self.ledger.lane(lane).epochs.is_empty()
+    }
+
     /// Whether the peer may have an entry.
     pub(crate) fn gives(&self, entry: &Entry) -> bool {
         self.gives_all || self.shares(entry)

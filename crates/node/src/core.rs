@@ -2,7 +2,10 @@
 //!
 //! Nothing here waits for the network. Whoever holds the lock may write to disk, because nothing may be sent before it is there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use chartmesh_exchange::{Me, Replica};
 use chartmesh_identity::{
@@ -75,7 +78,10 @@ pub(crate) struct Core {
     broken: bool,
 }
 
-const CONTACT: &[u8] = b"contact";
+/// The node's own contact, in [`Table::Settings`].
+pub(crate) const CONTACT: &[u8] = b"contact";
+/// Where the node listened last where it was free to choose.
+pub(crate) const LISTENED: &[u8] = b"listened";
 /// What to do about a disk that could not be written to.
 const MEND: &str = "make room on the disk or mend it, then start the program again";
 
@@ -477,6 +483,21 @@ impl Core {
         self.replica.me.card = own_card(&self.keys, contact)?;
         self.tell_moved();
         Ok(())
+    }
+
+    /// Where this node listened last.
+    pub(crate) fn listened(&self) -> Result<Vec<SocketAddr>, ApiError> {
+        let stored = self.vault.get(Table::Settings, LISTENED).map_err(ApiError::failed)?;
+        let texts: Vec<String> = stored.map(|bytes| from_canonical(&bytes)).transpose().map_err(ApiError::failed)?.unwrap_or_default();
+        Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
+    }
+
+    pub(crate) fn set_listened(&self, addresses: &[SocketAddr]) -> Result<(), ApiError> {
+        if self.listened()? == addresses {
+            return Ok(());
+        }
+        let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        self.vault.put(Table::Settings, LISTENED, &to_canonical(&texts)).map_err(ApiError::failed)
     }
 
     /// Own card for the API. Addresses are those where the node runs now.

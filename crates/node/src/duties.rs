@@ -330,13 +330,14 @@ fn new_epoch(writer: &mut Writer<'_>, id: &LedgerId, lane: LaneId, purpose: Stri
     let supersedes: Vec<EntryHash> = state.epochs.iter().filter(|(_, epoch)| !epoch.superseded).map(|(entry, _)| *entry).collect();
     let covers = ledger.to_cover(&lane);
     let past = ledger.fence(&lane);
-    let predecessors = supersedes
+    let predecessors: Vec<LaneKey> = supersedes
         .iter()
         .filter_map(|epoch| Some(LaneKey { lane, epoch: Some(*epoch), purpose: purpose.clone(), identity: Seed::new(*view.epochs.get(epoch)?.expose_seed()) }))
         .collect();
-    let body = seal_body(&EpochBody { predecessors }, identity.recipient())?;
+    // The first of its lane has no past to open.
+    let parts = if predecessors.is_empty() { Parts::default() } else { Parts::body(seal_body(&EpochBody { predecessors }, identity.recipient())?) };
     let action = Action::Epoch { recipient: identity.recipient().clone(), supersedes, covers, past };
-    let epoch = writer.entry(lane, action, Parts::body(body))?;
+    let epoch = writer.entry(lane, action, parts)?;
     Ok(LaneKey { lane, epoch: Some(epoch), purpose, identity: Seed::new(*identity.expose_seed()) })
 }
 

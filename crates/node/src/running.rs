@@ -44,8 +44,8 @@ impl Node {
         }
         let config = self.0.home.config()?;
         let relay = config.relay.clone();
-        let net_config = NetConfig { listen, relay: config.relay, dns: config.dns, publish: config.publish, mdns: config.mdns };
-        let seed = self.with(|core| zeroize::Zeroizing::new(*core.keys.endpoint.expose()));
+        let (seed, last) = self.with(|core| Ok::<_, ApiError>((zeroize::Zeroizing::new(*core.keys.endpoint.expose()), core.listened()?)))?;
+        let net_config = NetConfig { listen, last, relay: config.relay, dns: config.dns, publish: config.publish, mdns: config.mdns };
         let (links, incoming) = mpsc::channel(WAITING_LINKS);
         let door = Arc::new(Door(Arc::downgrade(&self.0)));
         let net = Net::start(&net_config, &seed, self.0.blobs.clone(), door, links).await.map_err(|error| match error {
@@ -54,7 +54,12 @@ impl Node {
         })?;
         let net = Arc::new(net);
         let addresses: Vec<String> = net.addresses().iter().map(ToString::to_string).collect();
-        self.with(|core| core.set_contact(addresses.clone(), relay))?;
+        self.with(|core| {
+            if listen.is_none() {
+                core.set_listened(&net.listening())?;
+            }
+            core.set_contact(addresses.clone(), relay)
+        })?;
         let ready = Ready { endpoint: net.endpoint().to_string(), addresses };
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
@@ -187,5 +192,31 @@ async fn read(node: Node, id: u64, remote: EndpointKey, mut receiver: LinkReceiv
     });
     if over && let Some(net) = node.net().await {
         net.forget(&remote);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_identity::Kind;
+
+    use super::*;
+    use crate::{home::Home, setup};
+
+    /// Whoever has heard of a node where it was finds it there when it has been started again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_node_listens_where_it_listened_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path().join("home"));
+        setup::init(&home, Kind::Patient, "Maria", None).unwrap();
+        let mut places = Vec::new();
+        // One that it is told of for once changes nothing.
+        for listen in [None, Some("127.0.0.1:0".parse().unwrap()), None] {
+            let node = Node::open(&home, None).await.unwrap();
+            node.start_network(listen, false).await.unwrap();
+            places.push(node.with(|core| core.listened()).unwrap());
+            node.stop().await.unwrap();
+        }
+        assert!(!places[0].is_empty());
+        assert_eq!(places, [places[0].clone(), places[0].clone(), places[0].clone()]);
     }
 }

@@ -274,6 +274,7 @@ impl Core {
     /// Tells all sessions what has changed here, until nothing more comes of it.
     pub(crate) fn pump(&mut self) {
         while let Some(ledger) = self.sessions.changed.pop_first() {
+            self.invite_all();
             let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
             for id in ids {
                 self.event(id, Event::Changed(ledger));
@@ -283,7 +284,6 @@ impl Core {
             signals.fetch.notify_one();
             signals.duties.notify_one();
             signals.dial.notify_one();
-            self.invite_all();
         }
     }
 
@@ -494,10 +494,11 @@ impl Core {
         }
         match self.invitation(&ledger, &party) {
             Ok(Some(sealed)) => {
-                if let Some(slot) = self.sessions.slots.get_mut(&id) {
-                    slot.invited = true;
-                }
-                self.event(id, Event::Invite { sealed });
+                let Some(slot) = self.sessions.slots.get_mut(&id) else { return };
+                slot.invited = true;
+                // At once, ahead of the ledger's name, which says nothing to a peer that has not opened the invitation.
+                let effects = slot.session.handle(&mut self.replica, Event::Invite { sealed }, time::now());
+                self.carry_out(id, effects);
             }
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "no invitation could be made"),

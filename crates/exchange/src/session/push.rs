@@ -1,9 +1,14 @@
 //! Giving: what the peer lacks and may see, in chunks, never more than the window at once.
 //!
+//! Nothing of a frame can be used before all of it is there. So the first are short, and what opens the rest comes first: catalogs come last. A custodian begins with the last of
+//! them, since whoever lacks much has called a device as well.
+//!
 //! What is shown is asked of the serving rule anew for every push, so that a revocation which arrives meanwhile holds from the next chunk on.
 
+use std::cmp::Reverse;
+
 use chartmesh_identity::{EntryHash, LedgerId, Signed, to_canonical};
-use chartmesh_ledger::{Charter, RawEntry};
+use chartmesh_ledger::{Charter, Peer, RawEntry};
 
 use super::{Session, WINDOW, ledgers::Phase, send};
 use crate::{
@@ -12,6 +17,8 @@ use crate::{
     replica::Replica,
 };
 
+/// Length at which the first list of entries is cut, in bytes.
+const FIRST: usize = 16 << 10;
 /// What a frame adds to the entries in it, and each entry's framing.
 const OVERHEAD: usize = 64;
 
@@ -67,7 +74,11 @@ impl Session {
                 _ => {}
             }
         }
-        let logs = view.logs();
+        let mut logs = view.logs();
+        if matches!(replica.standing(ledger, &replica.me.card.profile.party, &replica.me.endpoint), Peer::Custodian(_)) {
+            logs.sort_by_key(|log| Reverse(log.lane));
+        }
+        logs.sort_by_key(|log| view.is_catalog(&log.lane));
         let mut logs = logs.iter();
         'window: while room > 0 && !shared.unconfirmed {
             let Some(log) = logs.next() else {
@@ -168,10 +179,17 @@ pub(super) fn charters(ledger: LedgerId, charters: impl Iterator<Item = Signed<C
 }
 
 /// Entries that are gathered into one frame.
-#[derive(Default)]
 struct Chunk {
     entries: Vec<RawEntry>,
     length: usize,
+    /// Where the frame ends, in bytes: twice as far from frame to frame.
+    most: usize,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self { entries: Vec::new(), length: 0, most: FIRST }
+    }
 }
 
 impl Chunk {
@@ -179,8 +197,9 @@ impl Chunk {
     fn add(&mut self, ledger: LedgerId, entry: RawEntry, out: &mut Vec<Effect>) -> u64 {
         let length = entry.header.as_bytes().len() + entry.body.as_ref().map_or(0, |body| body.len()) + OVERHEAD;
         let mut frames = 0;
-        if self.length + length > CHUNK {
+        if self.length + length > self.most {
             frames += self.flush(ledger, out);
+            self.most = (2 * self.most).min(CHUNK);
         }
         if length <= CHUNK {
             self.length += length;

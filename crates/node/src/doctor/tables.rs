@@ -11,7 +11,7 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     api::{ApiError, DoctorInfo, FindingInfo},
-    core::Membership,
+    core::{CONTACT, LISTENED, Membership},
     node::KEEP,
     peers::Peer,
     secrets::Keys,
@@ -22,6 +22,15 @@ const PAGE: usize = 512;
 
 pub(super) const ENTRIES: &str = "entries are missing here; the patient's devices and custodians supply them again";
 pub(super) const MENDS: &str = "`chartmesh doctor --repair`, best while a device or custodian of the patient runs";
+
+fn is_setting(key: &[u8], value: &[u8]) -> bool {
+    match key {
+        KEEP => value.is_empty(),
+        CONTACT => from_canonical::<Contact>(value).is_ok(),
+        LISTENED => from_canonical::<Vec<String>>(value).is_ok(),
+        _ => false,
+    }
+}
 
 /// What it means when values of a table are gone, and whether peers supply them again or they are made again.
 fn meaning(table: Table) -> (&'static str, bool) {
@@ -158,7 +167,7 @@ impl Settled<'_> {
             (Table::Delivered, |key, _| key.len() == 64),
             (Table::Checkpoints, |key, value| key.len() == 64 && Signed::<Checkpoint>::from_bytes(value.to_vec()).verify().is_ok()),
             (Table::Pending, |key, _| key.len() == 64 || key.len() == 48),
-            (Table::Settings, |key, value| (key == KEEP && value.is_empty()) || from_canonical::<Contact>(value).is_ok()),
+            (Table::Settings, is_setting),
             (Table::Marks, |key, value| key.len() == 96 && value.len() == 40),
         ];
         for (table, check) in checks {

@@ -75,6 +75,8 @@ const BUSY: VarInt = VarInt::from_u32(2);
 pub struct NetConfig {
     /// Address to listen on; port 0 is any. `None`: any address, any port.
     pub listen: Option<SocketAddr>,
+    /// Where it listened last ([`Net::listening`]). Without `listen`, its ports are taken again if nobody else has them: so that those find it who have heard of it there.
+    pub last: Vec<SocketAddr>,
     /// URL of a relay. `None`: direct connections only.
     pub relay: Option<String>,
     /// Where peers' addresses are looked up: a DNS origin, or the URL of a pkarr server. `None`: nowhere.
@@ -167,6 +169,11 @@ impl Net {
     /// Who this node is on the network.
     pub fn endpoint(&self) -> EndpointKey {
         EndpointKey::new(*self.endpoint.id().as_bytes())
+    }
+
+    /// Where it listens: addresses as they are bound, that of no interface for all of them.
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.endpoint.bound_sockets()
     }
 
     /// Where others can reach this node directly, as far as is known.

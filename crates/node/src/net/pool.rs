@@ -28,8 +28,12 @@ pub(super) struct Pool {
     endpoint: Endpoint,
     open: Mutex<BTreeMap<EndpointKey, Entry>>,
     turns: Mutex<BTreeMap<EndpointKey, Arc<Semaphore>>>,
+    /// Held while a peer is called, so that it is called once by all who want it: when that came to nothing last, and why.
+    calls: Mutex<BTreeMap<EndpointKey, Arc<Calling>>>,
     all: Arc<Connections>,
 }
+
+type Calling = tokio::sync::Mutex<Option<(Instant, String)>>;
 
 struct Entry {
     /// Held by each user, too.
@@ -39,7 +43,7 @@ struct Entry {
 
 impl Pool {
     pub(super) fn new(endpoint: Endpoint, all: Arc<Connections>) -> Self {
-        Self { endpoint, open: Mutex::default(), turns: Mutex::default(), all }
+        Self { endpoint, open: Mutex::default(), turns: Mutex::default(), calls: Mutex::default(), all }
     }
 
     /// Waits until a peer may be called or asked for something more. It may be asked until the result is dropped.
@@ -54,15 +58,24 @@ impl Pool {
         if let Some(connection) = used(&mut lock(&self.open), &route.endpoint) {
             return Ok(connection);
         }
-        let connection = Arc::new(endpoint::connect(&self.endpoint, route, iroh_blobs::ALPN, CONNECT_WAIT).await?);
-        let mut open = lock(&self.open);
-        if let Some(other) = used(&mut open, &route.endpoint) {
-            // Another fetch called at the same time.
-            connection.close(VarInt::from_u32(0), b"");
-            return Ok(other);
+        let asked = Instant::now();
+        let calling = lock(&self.calls).entry(route.endpoint).or_default().clone();
+        let mut failed = calling.lock().await;
+        // Another fetch called meanwhile.
+        if let Some(connection) = used(&mut lock(&self.open), &route.endpoint) {
+            return Ok(connection);
         }
+        if let Some((_, reason)) = failed.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(NetError::Unreachable { endpoint: route.endpoint, reason: reason.clone() });
+        }
+        let connection = endpoint::connect(&self.endpoint, route, iroh_blobs::ALPN, CONNECT_WAIT).await;
+        *failed = match &connection {
+            Err(NetError::Unreachable { reason, .. }) => Some((Instant::now(), reason.clone())),
+            _ => None,
+        };
+        let connection = Arc::new(connection?);
         self.all.add(&connection);
-        open.insert(route.endpoint, Entry { connection: connection.clone(), idle_since: None });
+        lock(&self.open).insert(route.endpoint, Entry { connection: connection.clone(), idle_since: None });
         Ok(connection)
     }
 
@@ -78,6 +91,7 @@ impl Pool {
     /// Closes what nobody has used for a while.
     pub(super) fn tidy(&self, now: Instant) {
         lock(&self.turns).retain(|_, turns| Arc::strong_count(turns) > 1);
+        lock(&self.calls).retain(|_, calling| Arc::strong_count(calling) > 1);
         lock(&self.open).retain(|_, entry| {
             if entry.connection.close_reason().is_some() {
                 return false;

@@ -31,10 +31,11 @@ use super::{
 
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Serves listed peers, and counts how often it was asked for a blob; after `limit` times it serves nobody.
+/// Serves listed peers, and counts how often somebody was admitted, and asked for a blob; after `limit` times it serves nobody.
 struct List {
     friends: Mutex<BTreeSet<EndpointKey>>,
     blobs: Mutex<Option<BTreeSet<BlobHash>>>,
+    admitted: AtomicUsize,
     asked: AtomicUsize,
     limit: AtomicUsize,
 }
@@ -42,12 +43,13 @@ struct List {
 impl List {
     fn new(friends: &[EndpointKey]) -> Arc<Self> {
         let friends = Mutex::new(friends.iter().copied().collect());
-        Arc::new(Self { friends, blobs: Mutex::default(), asked: AtomicUsize::new(0), limit: AtomicUsize::new(usize::MAX) })
+        Arc::new(Self { friends, blobs: Mutex::default(), admitted: AtomicUsize::new(0), asked: AtomicUsize::new(0), limit: AtomicUsize::new(usize::MAX) })
     }
 }
 
 impl Gate for List {
     fn admits(&self, _: &EndpointKey) -> bool {
+        self.admitted.fetch_add(1, Ordering::SeqCst);
         true
     }
 
@@ -252,6 +254,20 @@ async fn a_silent_or_unknown_peer_is_unreachable_in_time() {
         assert!(alice.net.path(&route.endpoint).is_none());
     }
     alice.end().await;
+}
+
+#[tokio::test]
+async fn the_ports_of_last_time_are_taken_again_unless_somebody_else_has_them() {
+    let anywhere = |last: &[SocketAddr]| NetConfig { last: last.to_vec(), ..NetConfig::default() };
+    let first = node_with(anywhere(&[]), 74, List::new(&[])).await;
+    let last = first.net.listening();
+    first.end().await;
+    let again = node_with(anywhere(&last), 74, List::new(&[])).await;
+    assert_eq!(again.net.listening(), last);
+    let beside = node_with(anywhere(&last), 75, List::new(&[])).await;
+    assert!(beside.net.listening().iter().all(|address| !last.contains(address)));
+    beside.end().await;
+    again.end().await;
 }
 
 #[tokio::test]
@@ -473,7 +489,8 @@ async fn what_one_source_has_among_much_that_it_has_not_is_fetched() {
 /// However many fetches there are: a peer is not called and asked more often at a time than for one, and one that has left is waited for by none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fetches_share_the_turns_of_a_source_and_do_not_wait_for_one_that_has_left() {
-    let (source, sink) = (node(43, List::new(&[key(44)])).await, node(44, List::new(&[])).await);
+    let gate = List::new(&[key(44)]);
+    let (source, sink) = (node(43, gate.clone()).await, node(44, List::new(&[])).await);
     let mut wanted = Vec::new();
     for number in 0..24 {
         wanted.push((source.blobs.put(bytes(number, 3000)).await.unwrap(), 3000));
@@ -481,7 +498,9 @@ async fn fetches_share_the_turns_of_a_source_and_do_not_wait_for_one_that_has_le
     let routes = [source.route()];
     let reports = n0_future::join_all(wanted.chunks(2).map(|few| sink.net.fetch(few, &routes))).await;
     assert!(reports.iter().all(|report| report.got.len() == 2), "{reports:?}");
-    assert_eq!(sink.net.connections.open(&source.net.endpoint()).len(), 1, "one connection serves them all");
+    // Whoever calls is looked at, and again for each blob.
+    let calls = gate.admitted.load(Ordering::SeqCst) - gate.asked.load(Ordering::SeqCst);
+    assert_eq!((calls, sink.net.connections.open(&source.net.endpoint()).len()), (1, 1), "one call serves them all");
 
     let (route, _socket) = dead(45);
     let left = Source { route, gone: CancellationToken::new() };
