@@ -10,7 +10,7 @@ use std::{
 use chartmesh_exchange::{Effect, Event, Me, Options, Replica, Session, Side};
 use chartmesh_identity::{BlobHash, Card, Contact, EndpointKey, Kind, Profile, Signed, SigningSecret, Ticket, from_canonical};
 use chartmesh_ledger::{CertCache, Charter, Entry, Invitation, Ledger, RawEntry};
-use chartmesh_node::net::{Blobs, Gate, Net, NetConfig, Route};
+use chartmesh_node::net::{Blobs, Gate, Net, NetConfig, Route, Source};
 use chartmesh_sealing::{Identity, open};
 use iroh::{
     Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey,
@@ -23,7 +23,10 @@ use iroh_blobs::{
 use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
 
+/// ALPN of links.
+const ALPN: &[u8] = b"chartmesh/4";
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(20);
 /// A peer that has said nothing for so long has nothing more to say.
@@ -47,7 +50,7 @@ pub(crate) struct Probe {
     raw: Endpoint,
     replica: Replica,
     sealing: Identity,
-    _blobs: Blobs,
+    blobs: Blobs,
     _dir: TempDir,
 }
 
@@ -109,7 +112,7 @@ impl Probe {
         let contact = Contact { endpoints: vec![net.endpoint()], addresses, relay: None, counter: 1 };
         let card = Card { profile, contact }.sign(&signing).expect("a card");
         let me = Me { card, endpoint: net.endpoint(), author: signing.author() };
-        Self { runtime, net, raw, replica: Replica::new(me), sealing, _blobs: blobs, _dir: dir }
+        Self { runtime, net, raw, replica: Replica::new(me), sealing, blobs, _dir: dir }
     }
 
     /// Its card, as a file has it.
@@ -136,7 +139,7 @@ impl Probe {
         let ticket: Ticket = ticket.parse().expect("a ticket");
         let route = Route { endpoint: ticket.endpoint, addresses: ticket.addresses, relay: None };
         let wanted: Vec<(BlobHash, u64)> = wanted.iter().map(|(name, bytes)| (name.parse().expect("a hash"), bytes.len() as u64)).collect();
-        let Self { runtime, net, raw, replica, sealing, .. } = self;
+        let Self { runtime, net, raw, replica, sealing, blobs, .. } = self;
         runtime.block_on(async {
             let mut visit = Visit::default();
             let link = net.connect(&route, CALL).await.expect("a link");
@@ -167,7 +170,11 @@ impl Probe {
                     Ok(Ok(None) | Err(_)) | Err(_) => break,
                 }
             }
-            let report = net.fetch(&wanted, std::slice::from_ref(&route)).await;
+            // It may have hung up.
+            drop((sender, receiver));
+            let link = net.connect(&route, CALL).await.expect("a link");
+            let report = net.fetch(blobs, &wanted, &[Source { endpoint: link.remote(), gone: CancellationToken::new() }]).await;
+            drop(link);
             visit.got = report.got.iter().map(ToString::to_string).collect();
             visit.bytes = by_hand(raw, &route, &wanted).await;
             visit
@@ -193,7 +200,10 @@ fn accept(replica: &mut Replica, sealing: &Identity, sealed: &[u8]) -> Option<ch
 async fn by_hand(endpoint: &Endpoint, route: &Route, wanted: &[(BlobHash, u64)]) -> usize {
     let id = EndpointId::from_bytes(route.endpoint.as_bytes()).expect("an endpoint");
     let address = route.addresses.iter().fold(EndpointAddr::new(id), |address, hint| address.with_ip_addr(*hint));
-    let connection = timeout(CALL, endpoint.connect(address, iroh_blobs::ALPN)).await.expect("in time").expect("a connection");
+    let connection = timeout(CALL, endpoint.connect(address, ALPN)).await.expect("in time").expect("a connection");
+    // The first stream is the link's.
+    let (mut link, _frames) = connection.open_bi().await.expect("a stream");
+    link.write_all(&[1]).await.expect("a link");
     let mut requests = vec![Request::GetMany(GetManyRequest::new(wanted.iter().map(|(blob, _)| hash(blob)).collect(), ChunkRangesSeq::all()))];
     for (blob, _) in wanted {
         requests.push(Request::Get(GetRequest::blob(hash(blob))));

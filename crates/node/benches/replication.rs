@@ -19,9 +19,10 @@ use chartmesh_node::{
     Node,
     api::{PeerSource, Request, Response, TermsInput},
     home::Home,
-    net::{Blobs, Gate, Net, NetConfig, Route},
+    net::{Blobs, Gate, Net, NetConfig, Route, Source},
     setup,
 };
+use tokio_util::sync::CancellationToken;
 
 struct Open;
 
@@ -84,7 +85,8 @@ async fn run() {
     let to = Net::start(&config, &[2; 32], empty.clone(), Arc::new(Open), links).await.expect("a network");
     let route = Route { endpoint: from.endpoint(), addresses: from.addresses(), relay: None };
     let start = Instant::now();
-    let report = to.fetch(&wanted, &[route]).await;
+    let link = to.connect(&route, Duration::from_secs(10)).await.expect("a link");
+    let report = to.fetch(&empty, &wanted, &[Source { endpoint: link.remote(), gone: CancellationToken::new() }]).await;
     let bare = start.elapsed();
     assert_eq!(report.got.len(), wanted.len(), "{:?}", report.failed.first());
     from.shutdown().await;

@@ -84,7 +84,7 @@ impl Node {
             let mut given: BTreeMap<BlobHash, Peers> = BTreeMap::new();
             for one in core.missing() {
                 let sources = core.sources(&one);
-                let mut peers: Peers = sources.iter().map(|source| source.peer.route.endpoint).collect();
+                let mut peers: Peers = sources.iter().map(|source| source.peer.endpoint).collect();
                 peers.sort_unstable();
                 if peers.is_empty() || taken(&peers, &one.blob) || *given.entry(one.blob).or_insert_with(|| peers.clone()) != peers {
                     continue;
@@ -121,7 +121,7 @@ impl Node {
 
     /// Nobody is waited for to give documents that are here with another length than is said.
     fn give_up(&self, sources: &[Source], blobs: BTreeSet<BlobHash>) {
-        let refused = blobs.into_iter().flat_map(|blob| sources.iter().map(move |source| (source.peer.route.endpoint, blob))).collect();
+        let refused = blobs.into_iter().flat_map(|blob| sources.iter().map(move |source| (source.peer.endpoint, blob))).collect();
         self.with(|core| {
             core.sessions.note_fetched(sources, &[], &refused);
             core.tell_pending();
@@ -137,15 +137,13 @@ impl Node {
     }
 
     async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>) -> Result<Outcome, ApiError> {
-        // Of several sessions with one endpoint the latest knows where it is.
-        let peers: BTreeMap<EndpointKey, &net::Source> = sources.iter().map(|source| (source.peer.route.endpoint, &source.peer)).collect();
+        // Of several sessions with one endpoint the latest is asked.
+        let peers: BTreeMap<EndpointKey, &net::Source> = sources.iter().map(|source| (source.peer.endpoint, &source.peer)).collect();
         let peers: Vec<net::Source> = peers.into_values().cloned().collect();
         let mut claims = Claims::of(&missing);
-        let mut unreachable = BTreeSet::new();
         while !claims.ask().is_empty() {
-            let report = net.fetch_into(into, claims.ask(), &peers).await;
+            let report = net.fetch(into, claims.ask(), &peers).await;
             claims.answer(&report);
-            unreachable.extend(report.unreachable);
             let got: BTreeSet<BlobHash> = report.got.into_iter().collect();
             let came = missing.iter().filter(|one| got.contains(&one.blob) && claims.is_true(one)).map(|one| (one.publish, one.blob));
             self.with(|core| {
@@ -160,9 +158,6 @@ impl Node {
         self.with(|core| {
             core.sessions.note_fetched(sources, &got, &refused);
             core.tell_pending();
-            for remote in &unreachable {
-                core.renew(remote, sources.iter().filter(|source| source.peer.route.endpoint == *remote).map(|source| source.session));
-            }
         });
         self.0.signals.sessions.notify_waiters();
         self.0.signals.duties.notify_one();

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chartmesh_exchange::{Event, Side};
-use chartmesh_identity::{Card, EndpointKey, Signed, SigningSecret};
+use chartmesh_identity::{Card, Signed, SigningSecret};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -69,7 +69,7 @@ impl Node {
             tasks.spawn(until(stopped.clone(), calling::call_peers(self.clone(), net.clone())));
             tasks.spawn(until(stopped.clone(), calling::follow_addresses(self.clone(), net.clone())));
         }
-        tasks.spawn(until(stopped.clone(), accept(self.clone(), net.clone(), incoming)));
+        tasks.spawn(until(stopped.clone(), accept(self.clone(), incoming)));
         tasks.spawn(until(stopped.clone(), crate::fetching::fetch(self.clone(), net.clone())));
         tasks.spawn(until(stopped, crate::duties::steward(self.clone())));
         *running = Some(Running { net, ready: ready.clone(), stop, tasks });
@@ -109,7 +109,7 @@ impl Node {
             let _part = writing.read_owned().await;
             write(sender, queue).await;
         });
-        tokio::spawn(read(self.clone(), id, remote, receiver));
+        tokio::spawn(read(self.clone(), id, receiver));
         id
     }
 
@@ -152,12 +152,8 @@ async fn until(mut stopped: watch::Receiver<bool>, task: impl Future<Output = ()
     }
 }
 
-async fn accept(node: Node, net: Arc<Net>, mut incoming: mpsc::Receiver<Link>) {
+async fn accept(node: Node, mut incoming: mpsc::Receiver<Link>) {
     while let Some(link) = incoming.recv().await {
-        let remote = link.remote();
-        if node.with(|core| core.sessions.lost(&remote).next().is_some()) {
-            net.forget(&remote);
-        }
         node.take_link(link, None);
     }
 }
@@ -178,7 +174,7 @@ async fn write(mut sender: LinkSender, mut queue: mpsc::Receiver<Out>) {
     }
 }
 
-async fn read(node: Node, id: u64, remote: EndpointKey, mut receiver: LinkReceiver) {
+async fn read(node: Node, id: u64, mut receiver: LinkReceiver) {
     let reason = loop {
         match receiver.recv().await {
             Ok(Some(frame)) => node.with(|core| core.event(id, Event::Frame(frame))),
@@ -186,13 +182,7 @@ async fn read(node: Node, id: u64, remote: EndpointKey, mut receiver: LinkReceiv
             Err(error) => break error.to_string(),
         }
     };
-    let over = node.with(|core| {
-        core.detach(id, &reason);
-        !core.sessions.is_up(&remote)
-    });
-    if over && let Some(net) = node.net().await {
-        net.forget(&remote);
-    }
+    node.with(|core| core.detach(id, &reason));
 }
 
 #[cfg(test)]

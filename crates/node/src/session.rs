@@ -6,7 +6,6 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use chartmesh_consent::{Scope, decide_scope};
@@ -18,23 +17,13 @@ use chartmesh_vault::Table;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    api::ApiError,
-    core::Core,
-    net,
-    peers::{Met, routes},
-    time,
-};
+use crate::{api::ApiError, core::Core, net, peers::Met, time};
 
 /// What a node whose disk has failed says to its peers.
 const STOPPED: &str = "this node has stopped";
 
 /// What it says to those whom it calls anew, from another address.
 const MOVED: &str = "this node has moved";
-/// What it says to a peer that it has a session with and cannot call.
-const LOST_WAY: &str = "it did not answer when it was called for documents";
-/// How often at most a session is ended for that.
-const RENEW_EVERY: Duration = Duration::from_secs(30);
 
 /// What leaves through a link.
 pub(crate) enum Out {
@@ -101,8 +90,6 @@ pub(crate) struct Sessions {
     pub(crate) left: BTreeMap<EndpointKey, BTreeSet<String>>,
     /// Why sessions ended, by endpoint; the latest.
     pub(crate) ended: BTreeMap<EndpointKey, String>,
-    /// When a session was last ended because the peer could not be called.
-    renewed: BTreeMap<EndpointKey, Instant>,
 }
 
 impl Sessions {
@@ -125,7 +112,7 @@ impl Sessions {
             }
         }
         for (endpoint, blob) in refused {
-            for source in sources.iter().filter(|source| source.peer.route.endpoint == *endpoint) {
+            for source in sources.iter().filter(|source| source.peer.endpoint == *endpoint) {
                 if let Some(slot) = self.slots.get_mut(&source.session) {
                     slot.not_given.insert(*blob);
                 }
@@ -426,19 +413,6 @@ impl Core {
         self.sessions.signals.dial.notify_one();
     }
 
-    /// Ends sessions with a peer that could not be called, to begin anew. One that has begun since it was called stays.
-    pub(crate) fn renew(&mut self, remote: &EndpointKey, called: impl Iterator<Item = u64>) {
-        let now = Instant::now();
-        self.sessions.renewed.retain(|_, last| now.saturating_duration_since(*last) < RENEW_EVERY);
-        let up: Vec<u64> = called.filter(|id| self.sessions.slots.contains_key(id)).collect();
-        if up.is_empty() || self.sessions.renewed.contains_key(remote) {
-            return;
-        }
-        self.sessions.renewed.insert(*remote, now);
-        up.into_iter().for_each(|id| self.hang_up(id, LOST_WAY));
-        self.sessions.signals.dial.notify_one();
-    }
-
     /// Shows all peers where this node is now.
     pub(crate) fn tell_moved(&mut self) {
         let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
@@ -635,11 +609,7 @@ impl Core {
             Peer::Device(_) | Peer::Custodian(_) => true,
             Peer::Party(_) | Peer::Stranger => one.author == Some(card.profile.party),
         });
-        let routed = met.filter_map(|(session, card, slot)| {
-            let route = routes(card).into_iter().find(|route| route.endpoint == slot.remote())?;
-            Some(Source { session, peer: net::Source { route, gone: slot.over.clone() } })
-        });
-        routed.collect()
+        met.map(|(session, _, slot)| Source { session, peer: net::Source { endpoint: slot.remote(), gone: slot.over.clone() } }).collect()
     }
 
     /// Tells one session at once, ahead of what it has yet to send.

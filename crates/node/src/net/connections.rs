@@ -1,4 +1,4 @@
-//! Every open connection, to tell how a peer is reached. Holds weak handles only, so nothing stays open for being listed.
+//! Every open connection: how a peer is reached, and what it is asked over for blobs. Holds weak handles only, so nothing stays open for being listed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,9 +19,14 @@ impl Connections {
         all.entry(endpoint::remote(connection)).or_default().push(connection.weak_handle());
     }
 
-    /// How the newest open connection to a peer travels.
+    /// The newest open connection to a peer: of two, it is the one that works.
+    pub(super) fn newest(&self, peer: &EndpointKey) -> Option<Connection> {
+        self.open(peer).pop()
+    }
+
+    /// How it travels.
     pub(super) fn path(&self, peer: &EndpointKey) -> Option<Path> {
-        self.open(peer).last().and_then(endpoint::path)
+        self.newest(peer).as_ref().and_then(endpoint::path)
     }
 
     /// Closes all connections to a peer if one of them travels to one of these addresses.
@@ -31,12 +36,6 @@ impl Connections {
         if open.iter().filter_map(endpoint::path).any(goes_there) {
             open.iter().for_each(|connection| connection.close(VarInt::from_u32(0), b"moved"));
         }
-    }
-
-    /// Closes the connections over which blobs go to and from a peer.
-    pub(super) fn forget(&self, peer: &EndpointKey) {
-        let blobs = self.open(peer).into_iter().filter(|connection| connection.alpn() == iroh_blobs::ALPN);
-        blobs.for_each(|connection| connection.close(VarInt::from_u32(0), b""));
     }
 
     /// In the order in which they were opened.

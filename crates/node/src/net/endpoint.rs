@@ -26,11 +26,11 @@ use super::{NetConfig, Path, Route, error::NetError, line::Line, window::Floor};
 /// How long closed connections may take to drain. Every peer has been told by then; the rest is QUIC's politeness.
 const DRAIN_WAIT: Duration = Duration::from_millis(200);
 /// ALPN of links (protocol.md "Replication").
-pub(super) const ALPN: &[u8] = b"chartmesh/3";
+pub(crate) const ALPN: &[u8] = b"chartmesh/4";
 /// Name of the service on a local network.
 const MDNS_SERVICE: &str = "chartmesh";
-/// Streams that a peer may have open at a time.
-const STREAMS: u32 = 32;
+/// Streams that a peer may have open at a time: that of the link, and its requests.
+const STREAMS: u32 = 33;
 /// How long a connection lives on which nothing arrives. Longer, and a node would wait for one that an outage has broken instead of calling again; shorter, and every busy moment would break one.
 const SILENCE: Duration = Duration::from_secs(7);
 /// How often something is sent where there is nothing to say: often enough that some of it arrives within [`SILENCE`] on a bad line.
@@ -55,7 +55,7 @@ pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<(Endpoin
     report.https_probes = true;
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(seed))
-        .alpns(vec![ALPN.to_vec(), iroh_blobs::ALPN.to_vec()])
+        .alpns(vec![ALPN.to_vec()])
         .transport_config(transport.build())
         .portmapper_config(PortmapperConfig::Disabled)
         .net_report_config(report)
@@ -164,7 +164,7 @@ fn is_link_local(address: &SocketAddr) -> bool {
 }
 
 /// Calls a peer; fails with [`NetError::Unreachable`] within `wait`.
-pub(super) async fn connect(endpoint: &Endpoint, route: &Route, alpn: &[u8], wait: Duration) -> Result<Connection, NetError> {
+pub(super) async fn connect(endpoint: &Endpoint, route: &Route, wait: Duration) -> Result<Connection, NetError> {
     let unreachable = |reason: String| NetError::Unreachable { endpoint: route.endpoint, reason };
     let id = EndpointId::from_bytes(route.endpoint.as_bytes()).map_err(|_| unreachable("its endpoint id is not a key".into()))?;
     let mut address = EndpointAddr::new(id);
@@ -175,7 +175,7 @@ pub(super) async fn connect(endpoint: &Endpoint, route: &Route, alpn: &[u8], wai
     if let Some(relay) = route.relay.as_deref().and_then(|url| url.parse::<RelayUrl>().ok()) {
         address = address.with_relay_url(relay);
     }
-    match timeout(wait, endpoint.connect(address, alpn)).await {
+    match timeout(wait, endpoint.connect(address, ALPN)).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(_)) if route.addresses.is_empty() && route.relay.is_none() => Err(unreachable("no address of it is known, and it was not found nearby".into())),
         Ok(Err(error)) => Err(unreachable(innermost(&error))),

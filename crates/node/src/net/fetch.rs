@@ -1,15 +1,15 @@
 //! Fetching blobs: many in one request, from several sources side by side, going on where an earlier fetch stopped.
 //!
 //! Small blobs are asked for in groups (get-many), since a request each is many times slower; large ones in pieces. Groups and pieces wait in one queue, from which workers, [`WORKERS`] per source,
-//! take what their source has not failed to give; over all fetches the pool bounds how many of them ask a source at a time. The first blob of a group that is not given ends the answer, so a source
+//! take what their source has not failed to give; over all fetches [`Turns`] bound how many of them ask a source at a time. The first blob of a group that is not given ends the answer, so a source
 //! that gives little is asked for each by itself, several side by side: whatever it has comes. Blobs up to 1 MiB are held in memory until they are whole, at most 4 MiB of them per worker; larger ones
-//! go into the store leaf by leaf. What a source does not give goes back for the others; a source that does not answer is left out. When one is gone, the fetch ends early: it may be asked anew elsewhere. Every blob's size is
+//! go into the store leaf by leaf. What a source does not give goes back for the others; one that breaks off again and again is left out. When one is gone, the fetch ends early: it may be asked anew elsewhere. Every blob's size is
 //! compared with the stated one before anything of it is stored, and every leaf is verified against the hash (bao) before it is. All workers run in the caller's task; dropping it stops them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     num::NonZeroU64,
-    sync::{Arc, Mutex},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -28,8 +28,8 @@ use tokio::{sync::Notify, time::timeout};
 use super::{
     Blobs, Source,
     blobs::{WHOLE, lock, to_hash, to_id},
-    endpoint,
-    pool::{Pool, WORKERS},
+    connections::Connections,
+    turns::{Turns, WORKERS},
 };
 
 /// Most bytes and blobs of a group.
@@ -51,7 +51,7 @@ const STALL_WAIT: Duration = Duration::from_secs(20);
 const DOUBTFUL: usize = 4;
 /// So many blobs side by side, of all workers together as many as a peer answers at a time.
 const APART: usize = 16;
-/// A source whose connection breaks so often in a row is left out.
+/// A source that breaks off so often in a row is left out.
 const MAX_BREAKS: usize = 2;
 
 /// What came of a fetch. Every blob that was wanted is in exactly one of the lists.
@@ -67,8 +67,6 @@ pub struct FetchReport {
     pub refused: BTreeSet<(EndpointKey, BlobHash)>,
     /// Lengths that sources say a blob has, where that is not the stated one.
     pub others: BTreeMap<BlobHash, BTreeSet<u64>>,
-    /// Sources that did not answer when they were called.
-    pub unreachable: BTreeSet<EndpointKey>,
 }
 
 /// A blob or a piece of one.
@@ -95,8 +93,6 @@ struct Queue {
     reasons: BTreeMap<Hash, String>,
     /// Small blobs that have come, of the stated lengths, and keep them from being deleted: larger ones are tagged before they are fetched.
     stored: Vec<TempTag>,
-    /// Sources that did not answer.
-    silent: BTreeSet<usize>,
     /// Lengths that sources say, and that were not stated.
     others: BTreeMap<BlobHash, BTreeSet<u64>>,
 }
@@ -149,10 +145,8 @@ impl Queue {
 enum Fault {
     /// This blob is not to be had from this source.
     Item(String),
-    /// The connection ended, or nothing comes through it.
-    Connection(String),
-    /// The answer was cut short.
-    Stream(String),
+    /// The answer was cut short, or nothing comes.
+    Broken(String),
     /// The store failed.
     Store(String),
 }
@@ -166,13 +160,14 @@ struct Whole {
 
 struct Job<'a> {
     blobs: &'a Blobs,
-    pool: &'a Pool,
+    connections: &'a Connections,
+    turns: &'a Turns,
     sources: &'a [Source],
     queue: Mutex<Queue>,
     changed: Notify,
 }
 
-pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)], sources: &[Source]) -> FetchReport {
+pub(super) async fn fetch(blobs: &Blobs, connections: &Connections, turns: &Turns, wanted: &[(BlobHash, u64)], sources: &[Source]) -> FetchReport {
     let wanted: BTreeMap<BlobHash, u64> = wanted.iter().copied().collect();
     let ids: Vec<BlobHash> = wanted.keys().copied().collect();
     let mut missing = Vec::new();
@@ -188,28 +183,27 @@ pub(super) async fn fetch(blobs: &Blobs, pool: &Pool, wanted: &[(BlobHash, u64)]
         }
     }
     let queue = Mutex::new(Queue { waiting: plan(&missing, sources.len()), ..Queue::default() });
-    let job = Job { blobs, pool, sources, queue, changed: Notify::new() };
+    let job = Job { blobs, connections, turns, sources, queue, changed: Notify::new() };
     if !missing.is_empty() {
         n0_future::join_all((0..sources.len() * WORKERS).map(|worker| job.work(worker / WORKERS))).await;
         blobs.written(missing.iter().filter(|(_, length)| *length > WHOLE).map(|(hash, _)| *hash));
     }
     let synced = blobs.sync().await;
-    let Queue { waiting, reasons, stored, broken, silent, others, .. } = std::mem::take(&mut *lock(&job.queue));
+    let Queue { waiting, reasons, stored, broken, others, .. } = std::mem::take(&mut *lock(&job.queue));
     let come: BTreeSet<BlobHash> = stored.iter().map(|tag| to_id(tag.hash())).collect();
     let store = broken.or_else(|| synced.as_ref().err().map(ToString::to_string));
-    let endpoint = |source: usize| sources[source].route.endpoint;
+    let endpoint = |source: usize| sources[source].endpoint;
     let refused = waiting.iter().flat_map(|group| {
         let refusing = group.refused_by.iter().map(|source| endpoint(*source));
         refusing.flat_map(|source| group.items.iter().map(move |item| (source, to_id(item.hash))))
     });
-    let unreachable = silent.into_iter().map(endpoint).collect();
-    let mut report = FetchReport { store, refused: refused.collect(), others, unreachable, ..FetchReport::default() };
+    let mut report = FetchReport { store, refused: refused.collect(), others, ..FetchReport::default() };
     let unsure: Vec<BlobHash> = wanted.keys().filter(|id| !come.contains(id)).copied().collect();
     let mut sizes: BTreeMap<BlobHash, _> = unsure.iter().copied().zip(blobs.sizes(&unsure).await).collect();
     for (id, length) in wanted {
         let size = sizes.remove(&id).unwrap_or(Ok(Some(length)));
         if length == 0 || matches!(size, Ok(Some(found)) if found != length) {
-            report.refused.extend(sources.iter().map(|source| (source.route.endpoint, id)));
+            report.refused.extend(sources.iter().map(|source| (source.endpoint, id)));
         }
         let failure = match (&synced, size) {
             (Err(error), _) => error.to_string(),
@@ -274,26 +268,16 @@ enum Next {
 impl Job<'_> {
     /// One worker of a source, until there is nothing left that the source could give.
     async fn work(&self, source: usize) {
-        let route = &self.sources[source].route;
+        let peer = &self.sources[source].endpoint;
         let (mut doubts, mut breaks) = (0, 0);
         while breaks < MAX_BREAKS {
             let changed = self.changed.notified();
-            // A source that does not answer keeps neither work nor, once there is none, the others waiting; and is not called by one worker after the other.
-            let called = async {
-                let turn = self.pool.turn(&route.endpoint).await;
-                let called = if lock(&self.queue).silent.contains(&source) { None } else { Some(self.pool.get(route).await) };
-                (turn, called)
-            };
-            let (turn, called) = tokio::select! {
-                called = called => called,
+            let turn = tokio::select! {
+                turn = self.turns.turn(peer) => turn,
                 () = self.drained() => return,
                 () = self.left() => return,
             };
-            let connection = match called {
-                Some(Ok(connection)) => connection,
-                Some(Err(error)) => return self.unreachable(source, &error.to_string()),
-                None => return,
-            };
+            let Some(connection) = self.connections.newest(peer) else { return self.absent(source) };
             let groups = match self.next(source, doubts >= DOUBTFUL) {
                 Next::Work(groups) => groups,
                 Next::Later => {
@@ -315,7 +299,7 @@ impl Job<'_> {
             if done > 0 {
                 breaks = 0;
             }
-            if has(|fault| matches!(fault, Fault::Connection(_) | Fault::Stream(_))) {
+            if has(|fault| matches!(fault, Fault::Broken(_))) {
                 breaks += 1;
             }
             if !has(|fault| matches!(fault, Fault::Item(_))) {
@@ -346,13 +330,12 @@ impl Job<'_> {
         }
     }
 
-    /// What nobody else gives fails for this reason.
-    fn unreachable(&self, source: usize, reason: &str) {
+    /// There is no connection to a source: what nobody else gives fails for that.
+    fn absent(&self, source: usize) {
         let mut queue = lock(&self.queue);
-        let Queue { waiting, reasons, silent, .. } = &mut *queue;
-        silent.insert(source);
+        let Queue { waiting, reasons, .. } = &mut *queue;
         for item in waiting.iter().filter(|group| !group.refused_by.contains(&source)).flat_map(|group| &group.items) {
-            reasons.entry(item.hash).or_insert_with(|| reason.to_owned());
+            reasons.entry(item.hash).or_insert_with(|| "the source has left".to_owned());
         }
     }
 
@@ -387,7 +370,7 @@ impl Job<'_> {
                 queue.refuse(item, refused_by);
             }
             Some(Fault::Item(_)) => {}
-            Some(Fault::Connection(reason) | Fault::Stream(reason)) => {
+            Some(Fault::Broken(reason)) => {
                 for item in &rest {
                     queue.reasons.insert(item.hash, reason.clone());
                 }
@@ -407,7 +390,7 @@ impl Job<'_> {
     }
 
     /// One request for what is missing of a group: how many items are done, in their order, and what stopped it. Items that are there already leave the group.
-    async fn request(&self, connection: &Arc<Connection>, group: &mut Group) -> (usize, Option<Fault>) {
+    async fn request(&self, connection: &Connection, group: &mut Group) -> (usize, Option<Fault>) {
         let mut ranges = Vec::new();
         let mut items = Vec::new();
         for item in std::mem::take(&mut group.items) {
@@ -429,20 +412,16 @@ impl Job<'_> {
         let request = GetManyRequest::new(group.items.iter().map(|item| item.hash).collect(), ChunkRangesSeq::from_ranges(ranges));
         let (done, fault) = self.receive(connection, &group.items, request).await;
         // A broken connection shows as a failure of the blob that was under way.
-        let fault = match fault {
-            Some(Fault::Item(reason) | Fault::Stream(reason)) if connection.close_reason().is_some() => Some(Fault::Connection(reason)),
-            other => other,
-        };
-        if let Some(Fault::Connection(_)) = fault {
-            self.pool.discard(&endpoint::remote(connection), connection);
+        match fault {
+            Some(Fault::Item(reason)) if connection.close_reason().is_some() => (done, Some(Fault::Broken(reason))),
+            fault => (done, fault),
         }
-        (done, fault)
     }
 
     async fn receive(&self, connection: &Connection, items: &[Item], request: GetManyRequest) -> (usize, Option<Fault>) {
         let mut next = match timeout(STALL_WAIT, fsm::start_get_many(connection.clone(), request, Default::default())).await {
             Ok(Ok(next)) => next,
-            Ok(Err(error)) => return (0, Some(Fault::Connection(format!("{error:#}")))),
+            Ok(Err(error)) => return (0, Some(Fault::Broken(format!("{error:#}")))),
             Err(_) => return (0, Some(stalled())),
         };
         let mut done = 0;
@@ -482,7 +461,7 @@ impl Job<'_> {
         let (mut content, size) = match timeout(STALL_WAIT, header.next()).await {
             Ok(Ok(header)) => header,
             Ok(Err(AtBlobHeaderNextError::NotFound { .. })) => return Err(Fault::Item("the source does not give it".into())),
-            Ok(Err(error @ AtBlobHeaderNextError::Read { .. })) => return Err(Fault::Stream(error.to_string())),
+            Ok(Err(error @ AtBlobHeaderNextError::Read { .. })) => return Err(Fault::Broken(error.to_string())),
             Err(_) => return Err(stalled()),
         };
         let Some(size) = NonZeroU64::new(size).filter(|size| size.get() == item.length) else {
@@ -542,7 +521,7 @@ enum Arrived {
 async fn arrive(content: AtBlobContent) -> Result<Arrived, Fault> {
     match timeout(STALL_WAIT, content.next()).await {
         Ok(BlobContentNext::More((rest, Ok(verified)))) => Ok(Arrived::Item(rest, verified)),
-        Ok(BlobContentNext::More((_, Err(error @ DecodeError::Read { .. })))) => Err(Fault::Stream(error.to_string())),
+        Ok(BlobContentNext::More((_, Err(error @ DecodeError::Read { .. })))) => Err(Fault::Broken(error.to_string())),
         Ok(BlobContentNext::More((_, Err(error)))) => Err(Fault::Item(format!("its bytes did not arrive as its hash says: {error}"))),
         Ok(BlobContentNext::Done(end)) => Ok(Arrived::End(end)),
         Err(_) => Err(stalled()),
@@ -550,5 +529,5 @@ async fn arrive(content: AtBlobContent) -> Result<Arrived, Fault> {
 }
 
 fn stalled() -> Fault {
-    Fault::Connection(format!("the source sent nothing for {} s", STALL_WAIT.as_secs()))
+    Fault::Broken(format!("the source sent nothing for {} s", STALL_WAIT.as_secs()))
 }

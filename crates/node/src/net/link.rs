@@ -1,4 +1,4 @@
-//! A link: one QUIC connection with one bidirectional stream of frames. It carries the bytes of protocol.md "Replication" and knows nothing of what they mean.
+//! A link: one QUIC connection whose first bidirectional stream carries frames; on the others blobs are asked for (`serve.rs`), and have to stand back. It carries the bytes of protocol.md "Replication" and knows nothing of what they mean.
 //!
 //! On the stream: one byte from the initiator (the framing's version), then in both directions frames of a `u32` length, big endian, and as many bytes, at most 4 MiB. The
 //! length `0xffff_ffff` announces the sender's close: a `u32` code and a reason. It travels behind the last frame, so whoever reads it has read everything; it answers by closing the
@@ -7,7 +7,7 @@
 //! Dropping both halves without `close` or `finish` ends the connection at once, and frames on their way may be lost. No task runs here and nothing is buffered beyond QUIC's windows: a
 //! sender waits for a slow reader.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chartmesh_identity::EndpointKey;
 use iroh::endpoint::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream, VarInt};
@@ -27,10 +27,23 @@ const CLOSE: u32 = u32::MAX;
 const MAX_REASON: usize = 256;
 const GONE: VarInt = VarInt::from_u32(0);
 
+/// Frames go before blobs, which have the priority 0.
+const FRAMES_FIRST: i32 = 1;
+
+/// A connection that ends when nobody holds the link any more, whoever still serves blobs over it.
+#[derive(Debug)]
+struct Held(Connection);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.close(GONE, b"");
+    }
+}
+
 /// A connection to a peer, ready for frames.
 #[derive(Debug)]
 pub struct Link {
-    connection: Connection,
+    held: Arc<Held>,
     remote: EndpointKey,
     initiator: bool,
     send: SendStream,
@@ -41,7 +54,7 @@ impl Link {
     pub(super) async fn open(connection: Connection) -> Result<Self, NetError> {
         let (mut send, recv) = connection.open_bi().await.map_err(NetError::lost)?;
         send.write_all(&[VERSION]).await.map_err(NetError::lost)?;
-        Ok(Self { remote: EndpointKey::new(*connection.remote_id().as_bytes()), connection, initiator: true, send, recv })
+        Self::over(connection, true, send, recv)
     }
 
     pub(super) async fn accept(connection: Connection) -> Result<Self, NetError> {
@@ -55,7 +68,13 @@ impl Link {
             Ok((send, recv))
         };
         let (send, recv) = timeout(OPEN_WAIT, opened).await.map_err(|_| NetError::Lost("the peer opened no stream".into()))??;
-        Ok(Self { remote: EndpointKey::new(*connection.remote_id().as_bytes()), connection, initiator: false, send, recv })
+        Self::over(connection, false, send, recv)
+    }
+
+    fn over(connection: Connection, initiator: bool, send: SendStream, recv: RecvStream) -> Result<Self, NetError> {
+        send.set_priority(FRAMES_FIRST).map_err(NetError::lost)?;
+        let remote = EndpointKey::new(*connection.remote_id().as_bytes());
+        Ok(Self { held: Arc::new(Held(connection)), remote, initiator, send, recv })
     }
 
     /// The peer, proved by the handshake.
@@ -70,15 +89,15 @@ impl Link {
 
     /// The two directions, to be used side by side.
     pub fn split(self) -> (LinkSender, LinkReceiver) {
-        let receiver = LinkReceiver { connection: self.connection.clone(), recv: self.recv, ended: false };
-        (LinkSender { connection: self.connection, send: self.send }, receiver)
+        let receiver = LinkReceiver { held: self.held.clone(), recv: self.recv, ended: false };
+        (LinkSender { held: self.held, send: self.send }, receiver)
     }
 }
 
 /// The outgoing direction of a link.
 #[derive(Debug)]
 pub struct LinkSender {
-    connection: Connection,
+    held: Arc<Held>,
     send: SendStream,
 }
 
@@ -97,7 +116,7 @@ impl LinkSender {
 
     /// Ends the link at once. What is under way is lost.
     pub fn abort(self) {
-        self.connection.close(GONE, b"");
+        self.held.0.close(GONE, b"");
     }
 
     /// Ends the link: the peer reads all frames sent before, then `code` and `reason` (cut to 256 bytes). Returns when the peer has read them, or after five seconds.
@@ -108,19 +127,19 @@ impl LinkSender {
             self.send.write_all(&code.to_be_bytes()).await.ok()?;
             self.send.write_all(reason).await.ok()?;
             self.send.finish().ok()?;
-            Some(self.connection.closed().await)
+            Some(self.held.0.closed().await)
         };
         if timeout(CLOSE_WAIT, said).await.is_err() {
             tracing::debug!("a peer did not read to the end of its link");
         }
-        self.connection.close(VarInt::from_u32(code), reason);
+        self.held.0.close(VarInt::from_u32(code), reason);
     }
 }
 
 /// The incoming direction of a link.
 #[derive(Debug)]
 pub struct LinkReceiver {
-    connection: Connection,
+    held: Arc<Held>,
     recv: RecvStream,
     ended: bool,
 }
@@ -150,7 +169,7 @@ impl LinkReceiver {
             return self.closing().await;
         }
         if length as usize > MAX_FRAME {
-            self.connection.close(VarInt::from_u32(1), b"frame too large");
+            self.held.0.close(VarInt::from_u32(1), b"frame too large");
             return Err(NetError::FrameTooLarge(length.into()));
         }
         // Grows as bytes arrive, so that an announced length costs nobody memory.
@@ -168,7 +187,7 @@ impl LinkReceiver {
     /// Reads the rest of a close, and lets the closer go.
     async fn closing(&mut self) -> Result<Option<Vec<u8>>, NetError> {
         let rest = self.recv.read_to_end(4 + MAX_REASON).await.map_err(NetError::lost)?;
-        self.connection.close(GONE, b"");
+        self.held.0.close(GONE, b"");
         let Some((code, reason)) = rest.split_first_chunk::<4>() else { return Err(NetError::Lost("the peer's close was cut short".into())) };
         match u32::from_be_bytes(*code) {
             0 => Ok(None),
@@ -177,7 +196,7 @@ impl LinkReceiver {
     }
 
     fn ending(&self, error: ReadExactError) -> Result<Option<Vec<u8>>, NetError> {
-        match self.connection.close_reason() {
+        match self.held.0.close_reason() {
             Some(ConnectionError::LocallyClosed) => Ok(None),
             _ => Err(NetError::lost(error)),
         }

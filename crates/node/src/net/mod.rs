@@ -5,9 +5,10 @@
 //!
 //! Tasks, all owned by [`Net`] and ended by [`Net::shutdown`]:
 //!
-//! - *listener*: accepts connections, at most 1024 at a time; further ones are refused until one ends. Each has a task: it asks the gate, then either hands a [`Link`] to the `incoming`
-//!   queue (whose bound the caller chose; a peer is turned away when it stays full for 5 s) or serves blobs (`serve.rs`). The listener aborts them when it ends.
-//! - *tidier*: every 10 s, closes unused connections of the pool.
+//! - *listener*: accepts connections, at most 1024 at a time; further ones are refused until one ends. Each has a task: it asks the gate, then hands a [`Link`] to the `incoming`
+//!   queue (whose bound the caller chose; a peer is turned away when it stays full for 5 s) and serves blobs beside it (`serve.rs`), as it does on those that this node made. The listener aborts them
+//!   when it ends.
+//! - *tidier*: every 10 s, forgets connections that have ended.
 //! - *line*, where there is a relay: the tunnel to it (`line.rs`).
 //!
 //! A [`Link`] that was handed over belongs to whoever holds it; shutdown closes it under them. [`Net::fetch`] runs in its caller: dropping it stops it, and what it had so far stays for the next.
@@ -19,21 +20,16 @@ mod error;
 mod fetch;
 mod line;
 mod link;
-mod pool;
 mod quiet;
 mod serve;
 mod shadow;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod window;
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use chartmesh_identity::{BlobHash, EndpointKey};
 use iroh::{
@@ -47,6 +43,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+#[cfg(test)]
+pub(crate) use self::endpoint::ALPN;
 pub use self::{
     blobs::Blobs,
     error::NetError,
@@ -57,7 +55,7 @@ pub(crate) use self::{
     blobs::{file_of, files, is_unfinished},
     shadow::unreadable,
 };
-use self::{connections::Connections, line::Line, pool::Pool};
+use self::{connections::Connections, line::Line, turns::Turns};
 
 /// Connections from peers at a time.
 const MAX_CONNECTIONS: usize = 1024;
@@ -66,6 +64,8 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// How long a new link may wait for room in the queue.
 const QUEUE_WAIT: Duration = Duration::from_secs(5);
 const TIDY_EVERY: Duration = Duration::from_secs(10);
+/// Connections that may wait to be served.
+const WAITING: usize = 16;
 
 const NOT_ADMITTED: VarInt = VarInt::from_u32(1);
 const BUSY: VarInt = VarInt::from_u32(2);
@@ -98,20 +98,13 @@ pub struct Route {
     pub relay: Option<String>,
 }
 
-/// A peer that blobs may be fetched from.
+/// A peer that blobs may be fetched from: one with which there is a link.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// Where it is.
-    pub route: Route,
-    /// Cancelled when it is there no more: it is not waited for any longer.
+    /// Who it is.
+    pub endpoint: EndpointKey,
+    /// Cancelled when the link is over: the peer is not waited for any longer.
     pub gone: CancellationToken,
-}
-
-impl From<Route> for Source {
-    /// One that stays.
-    fn from(route: Route) -> Self {
-        Self { route, gone: CancellationToken::new() }
-    }
 }
 
 /// How a peer is reached at this time.
@@ -136,9 +129,10 @@ pub trait Gate: Send + Sync + 'static {
 /// A node's running network.
 pub struct Net {
     endpoint: Endpoint,
-    blobs: Blobs,
-    pool: Arc<Pool>,
     connections: Arc<Connections>,
+    turns: Arc<Turns>,
+    /// Connections that this node has made, to be served.
+    made: mpsc::Sender<Connection>,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
@@ -154,16 +148,17 @@ impl Net {
     ) -> Result<Self, NetError> {
         let (endpoint, line) = endpoint::bind(config, endpoint_seed).await?;
         let connections = Arc::new(Connections::default());
-        let pool = Arc::new(Pool::new(endpoint.clone(), connections.clone()));
+        let turns = Arc::new(Turns::default());
+        let (made, to_serve) = mpsc::channel(WAITING);
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let door = Door { blobs: blobs.clone(), gate, incoming, connections: connections.clone() };
-        tasks.spawn(listen(endpoint.clone(), Arc::new(door), stopped.clone()));
-        tasks.spawn(tidy(pool.clone(), connections.clone(), stopped.clone()));
+        let door = Door { blobs, gate, incoming, connections: connections.clone() };
+        tasks.spawn(listen(endpoint.clone(), Arc::new(door), to_serve, stopped.clone()));
+        tasks.spawn(tidy(turns.clone(), connections.clone(), stopped.clone()));
         if let Some(line) = line {
             tasks.spawn(carry(line, stopped));
         }
-        Ok(Self { endpoint, blobs, pool, connections, tasks, stop })
+        Ok(Self { endpoint, connections, turns, made, tasks, stop })
     }
 
     /// Who this node is on the network.
@@ -188,26 +183,18 @@ impl Net {
 
     /// Calls a peer and opens a link. Fails with [`NetError::Unreachable`] at the latest after `wait`.
     pub async fn connect(&self, to: &Route, wait: Duration) -> Result<Link, NetError> {
-        let connection = endpoint::connect(&self.endpoint, to, endpoint::ALPN, wait).await?;
+        let connection = endpoint::connect(&self.endpoint, to, wait).await?;
         self.connections.add(&connection);
-        Link::open(connection).await
+        let link = Link::open(connection.clone()).await?;
+        // Fails only if the network ends.
+        let _ = self.made.send(connection).await;
+        Ok(link)
     }
 
-    /// Fetches blobs of stated lengths into the store, from all sources side by side, and writes them to disk. What is there already counts as got. A blob of another length is refused, and never
+    /// Fetches blobs of stated lengths into a store, from all sources side by side, and writes them to disk. What is there already counts as got. A blob of another length is refused, and never
     /// more than the stated length is stored; what was fetched of a blob that failed stays in the store, and the next fetch goes on from there.
-    pub async fn fetch(&self, wanted: &[(BlobHash, u64)], sources: &[Route]) -> FetchReport {
-        let sources: Vec<Source> = sources.iter().cloned().map(Source::from).collect();
-        self.fetch_into(&self.blobs, wanted, &sources).await
-    }
-
-    /// As [`Net::fetch`], into another store.
-    pub async fn fetch_into(&self, blobs: &Blobs, wanted: &[(BlobHash, u64)], sources: &[Source]) -> FetchReport {
-        fetch::fetch(blobs, &self.pool, wanted, sources).await
-    }
-
-    /// Closes the connections over which blobs go to and from a peer: it may be another process, and elsewhere, when it is met again, and would be looked for along the old ones.
-    pub fn forget(&self, peer: &EndpointKey) {
-        self.connections.forget(peer);
+    pub async fn fetch(&self, blobs: &Blobs, wanted: &[(BlobHash, u64)], sources: &[Source]) -> FetchReport {
+        fetch::fetch(blobs, &self.connections, &self.turns, wanted, sources).await
     }
 
     /// Closes every connection to a peer if they travel to one of these addresses (`IP:PORT`), where it is no more.
@@ -237,13 +224,17 @@ struct Door {
     connections: Arc<Connections>,
 }
 
-async fn listen(endpoint: Endpoint, door: Arc<Door>, mut stopped: watch::Receiver<bool>) {
+async fn listen(endpoint: Endpoint, door: Arc<Door>, mut made: mpsc::Receiver<Connection>, mut stopped: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut tasks = JoinSet::new();
     loop {
         let incoming = tokio::select! {
             _ = stopped.changed() => break,
             Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
+            Some(connection) = made.recv() => {
+                tasks.spawn(serve::serve(connection, door.blobs.store().clone(), door.gate.clone()));
+                continue;
+            }
             incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { break };
@@ -262,7 +253,7 @@ async fn listen(endpoint: Endpoint, door: Arc<Door>, mut stopped: watch::Receive
     tasks.shutdown().await;
 }
 
-/// Takes a connection through the handshake and past the gate. Returns when a link has been handed over and ended, or blobs are no longer asked for.
+/// Takes a connection through the handshake and past the gate. Returns when a link has been handed over and ended.
 async fn admit(incoming: Incoming, door: &Door) -> Result<(), NetError> {
     let accepted = async { incoming.accept().map_err(NetError::lost)?.await.map_err(NetError::lost) };
     let connection: Connection = timeout(HANDSHAKE_WAIT, accepted).await.map_err(NetError::lost)??;
@@ -272,17 +263,10 @@ async fn admit(incoming: Incoming, door: &Door) -> Result<(), NetError> {
         return Ok(());
     }
     door.connections.add(&connection);
-    if connection.alpn() == iroh_blobs::ALPN {
-        serve::serve(connection, door.blobs.store().clone(), door.gate.clone()).await;
-        return Ok(());
-    }
-    let weak = connection.weak_handle();
-    let closed = weak.closed();
     let link = Link::accept(connection.clone()).await?;
     if timeout(QUEUE_WAIT, door.incoming.send(link)).await.is_ok_and(|sent| sent.is_ok()) {
         // Its holder decides how long it lives; until then it takes up a place.
-        drop(connection);
-        closed.await;
+        serve::serve(connection, door.blobs.store().clone(), door.gate.clone()).await;
     } else {
         connection.close(BUSY, b"busy");
     }
@@ -296,14 +280,14 @@ async fn carry(line: Line, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-async fn tidy(pool: Arc<Pool>, connections: Arc<Connections>, mut stopped: watch::Receiver<bool>) {
+async fn tidy(turns: Arc<Turns>, connections: Arc<Connections>, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(TIDY_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
             _ = ticks.tick() => {
-                pool.tidy(Instant::now());
+                turns.tidy();
                 connections.tidy();
             }
         }

@@ -4,7 +4,7 @@
 //! after every megabyte sent. Answered are: get of one blob, and get-many. Refused are, by a reset: hash sequences (a blob's content would name other blobs), observe, push. A blob that is not here
 //! and one that the peer may not have look the same: the response ends where it would begin (a reset would take away the blobs before it, too).
 //!
-//! Tasks: one per stream of a connection, at most 32, owned by the connection's task and ended with it. They hold a few leaves of 16 KiB; a peer that does not read for 30 s is dropped.
+//! Blobs go over the connection of the link, a stream each request: where the one arrives the other does. Either side asks. Tasks: one per stream, at most 32, owned by the connection's task and ended with it. They hold a few leaves of 16 KiB; a peer that does not read for 30 s is dropped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,8 +24,6 @@ use super::{Gate, blobs::to_id, endpoint};
 const REQUEST_WAIT: Duration = Duration::from_secs(10);
 /// How long a peer may leave its window full.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
-/// How long a connection may stay without a request.
-const IDLE_WAIT: Duration = Duration::from_secs(300);
 /// After so many bytes the gate is asked again.
 const ASK_AGAIN: u64 = 1 << 20;
 
@@ -46,11 +44,9 @@ pub(super) async fn serve(connection: Connection, store: Store, gate: Arc<dyn Ga
     loop {
         tokio::select! {
             Some(_) = streams.join_next(), if !streams.is_empty() => {}
-            accepted = timeout(IDLE_WAIT, connection.accept_bi()) => match accepted {
-                Ok(Ok((send, recv))) => { streams.spawn(answer(send, recv, peer, store.clone(), gate.clone())); }
-                Ok(Err(_)) => return,
-                Err(_) if streams.is_empty() => return connection.close(ERR_LIMIT, b"idle"),
-                Err(_) => {}
+            accepted = connection.accept_bi() => match accepted {
+                Ok((send, recv)) => { streams.spawn(answer(send, recv, peer, store.clone(), gate.clone())); }
+                Err(_) => return,
             }
         }
     }

@@ -24,18 +24,17 @@ use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Blobs, Gate, Link, MAX_FRAME, Net, NetConfig, NetError, Route, Source,
+    Blobs, FetchReport, Gate, Link, MAX_FRAME, Net, NetConfig, NetError, Route, Source,
     blobs::{lock, to_hash},
     endpoint,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Serves listed peers, and counts how often somebody was admitted, and asked for a blob; after `limit` times it serves nobody.
+/// Serves listed peers, and counts how often it was asked for a blob; after `limit` times it serves nobody.
 struct List {
     friends: Mutex<BTreeSet<EndpointKey>>,
     blobs: Mutex<Option<BTreeSet<BlobHash>>>,
-    admitted: AtomicUsize,
     asked: AtomicUsize,
     limit: AtomicUsize,
 }
@@ -43,13 +42,12 @@ struct List {
 impl List {
     fn new(friends: &[EndpointKey]) -> Arc<Self> {
         let friends = Mutex::new(friends.iter().copied().collect());
-        Arc::new(Self { friends, blobs: Mutex::default(), admitted: AtomicUsize::new(0), asked: AtomicUsize::new(0), limit: AtomicUsize::new(usize::MAX) })
+        Arc::new(Self { friends, blobs: Mutex::default(), asked: AtomicUsize::new(0), limit: AtomicUsize::new(usize::MAX) })
     }
 }
 
 impl Gate for List {
     fn admits(&self, _: &EndpointKey) -> bool {
-        self.admitted.fetch_add(1, Ordering::SeqCst);
         true
     }
 
@@ -77,6 +75,8 @@ struct Node {
     links: mpsc::Receiver<Link>,
     blobs: Blobs,
     dir: TempDir,
+    /// Links that it has opened.
+    opened: Mutex<Vec<Link>>,
 }
 
 fn loopback() -> NetConfig {
@@ -96,12 +96,25 @@ async fn node_with(config: NetConfig, seed: u8, gate: Arc<dyn Gate>) -> Node {
     let blobs = Blobs::open(&dir.path().join("blobs")).await.unwrap();
     let (sender, links) = mpsc::channel(4);
     let net = Net::start(&config, &[seed; 32], blobs.clone(), gate, sender).await.unwrap();
-    Node { net, links, blobs, dir }
+    Node { net, links, blobs, dir, opened: Mutex::default() }
 }
 
 impl Node {
     fn route(&self) -> Route {
         Route { endpoint: self.net.endpoint(), addresses: self.net.addresses(), relay: None }
+    }
+
+    /// Opens links where there are none, and fetches over them.
+    async fn fetch(&self, wanted: &[(BlobHash, u64)], from: &[Route]) -> FetchReport {
+        for route in from {
+            if self.net.connections.newest(&route.endpoint).is_none()
+                && let Ok(link) = self.net.connect(route, Duration::from_secs(1)).await
+            {
+                lock(&self.opened).push(link);
+            }
+        }
+        let sources: Vec<Source> = from.iter().map(|route| Source { endpoint: route.endpoint, gone: CancellationToken::new() }).collect();
+        self.net.fetch(&self.blobs, wanted, &sources).await
     }
 
     async fn end(self) {
@@ -207,7 +220,7 @@ async fn frames_too_large_are_refused_on_both_sides() {
     send.send(b"still fine").await.unwrap();
     assert_eq!(bob_recv.recv().await.unwrap().unwrap(), b"still fine");
 
-    let rude = endpoint::connect(&alice.net.endpoint, &bob.route(), endpoint::ALPN, WAIT).await.unwrap();
+    let rude = endpoint::connect(&alice.net.endpoint, &bob.route(), WAIT).await.unwrap();
     let (mut stream, _) = rude.open_bi().await.unwrap();
     stream.write_all(&[1]).await.unwrap();
     stream.write_all(&(MAX_FRAME as u32 + 1).to_be_bytes()).await.unwrap();
@@ -215,7 +228,7 @@ async fn frames_too_large_are_refused_on_both_sides() {
     assert!(matches!(bob_recv.recv().await, Err(NetError::FrameTooLarge(_))));
     rude.closed().await;
 
-    let cut = endpoint::connect(&alice.net.endpoint, &bob.route(), endpoint::ALPN, WAIT).await.unwrap();
+    let cut = endpoint::connect(&alice.net.endpoint, &bob.route(), WAIT).await.unwrap();
     let (mut stream, _keep) = cut.open_bi().await.unwrap();
     stream.write_all(&[1, 0, 0, 0, 9, 1, 2]).await.unwrap();
     stream.finish().unwrap();
@@ -234,7 +247,7 @@ async fn whoever_the_gate_does_not_admit_gets_no_link() {
         assert!(recv.recv().await.is_err());
     }
     assert!(bob.links.try_recv().is_err());
-    let report = alice.net.fetch(&[(blob, 100)], &[bob.route()]).await;
+    let report = alice.fetch(&[(blob, 100)], &[bob.route()]).await;
     assert!(report.got.is_empty());
     alice.end().await;
     bob.end().await;
@@ -287,20 +300,37 @@ async fn connections_to_where_a_peer_was_are_left_at_once_and_others_stay() {
     bob.end().await;
 }
 
+/// Whoever has moved can be asked for blobs over the link that it has called with, and asks over the same.
 #[tokio::test]
-async fn a_peer_is_forgotten_with_the_connections_for_blobs_and_an_aborted_link_is_over_at_once() {
-    let (mut alice, bob) = (node(72, List::new(&[key(73)])).await, node(73, List::new(&[])).await);
-    let blob = alice.blobs.put(bytes(1, 5000)).await.unwrap();
+async fn blobs_go_both_ways_over_a_link_and_end_with_it() {
+    let (mut alice, bob) = (node(72, List::new(&[key(73)])).await, node(73, List::new(&[key(72)])).await);
+    let (hers, his) = (alice.blobs.put(bytes(1, 5000)).await.unwrap(), bob.blobs.put(bytes(2, 40_000)).await.unwrap());
     let link = bob.net.connect(&alice.route(), WAIT).await.unwrap();
     let (sender, mut receiver) = alice.links.recv().await.unwrap().split();
-    assert_eq!(bob.net.fetch(&[(blob, 5000)], &[alice.route()]).await.got, [blob]);
+    let source = |of: &Node| [Source { endpoint: of.net.endpoint(), gone: CancellationToken::new() }];
+    assert_eq!(bob.net.fetch(&bob.blobs, &[(hers, 5000)], &source(&alice)).await.got, [hers]);
+    assert_eq!(alice.net.fetch(&alice.blobs, &[(his, 40_000)], &source(&bob)).await.got, [his]);
     for (one, other) in [(&alice, &bob), (&bob, &alice)] {
-        one.net.forget(&other.net.endpoint());
-        assert_eq!(one.net.connections.open(&other.net.endpoint()).len(), 1, "the link");
+        assert_eq!(one.net.connections.open(&other.net.endpoint()).len(), 1);
     }
     sender.abort();
     assert_eq!(receiver.recv().await.unwrap(), None);
     assert!(matches!(link.split().1.recv().await, Err(NetError::Lost(_))));
+    let none = bob.net.fetch(&bob.blobs, &[(BlobHash::new([7; 32]), 100)], &source(&alice)).await;
+    assert_eq!((none.failed.len(), none.refused.len()), (1, 0), "nobody was asked: {none:?}");
+    alice.end().await;
+    bob.end().await;
+}
+
+/// Nobody holds the link any more, though blobs are still served over its connection.
+#[tokio::test]
+async fn a_link_that_is_dropped_is_over() {
+    let (mut alice, bob) = (node(76, List::new(&[])).await, node(77, List::new(&[])).await);
+    let link = bob.net.connect(&alice.route(), WAIT).await.unwrap();
+    let (_sender, mut receiver) = alice.links.recv().await.unwrap().split();
+    drop(link);
+    assert!(matches!(receiver.recv().await, Err(NetError::Lost(_))));
+    assert!(bob.net.path(&alice.net.endpoint()).is_none());
     alice.end().await;
     bob.end().await;
 }
@@ -317,7 +347,7 @@ async fn many_small_blobs_and_a_large_one_are_fetched_and_stay() {
     source.blobs.sync().await.unwrap();
     let wanted: Vec<_> = hashes.iter().zip(&contents).map(|(hash, bytes)| (*hash, bytes.len() as u64)).collect();
     let started = Instant::now();
-    let report = sink.net.fetch(&wanted, &[source.route()]).await;
+    let report = sink.fetch(&wanted, &[source.route()]).await;
     eprintln!("1,000 x 4 KiB and 32 MiB: {:?}", started.elapsed());
     assert_eq!(report.failed, []);
     assert_eq!(report.got.len(), wanted.len());
@@ -326,7 +356,7 @@ async fn many_small_blobs_and_a_large_one_are_fetched_and_stay() {
     }
     assert_eq!(sink.blobs.len().await.unwrap(), 1001);
     let asked = gate.asked.load(Ordering::SeqCst);
-    assert_eq!(sink.net.fetch(&wanted, &[source.route()]).await.got.len(), wanted.len());
+    assert_eq!(sink.fetch(&wanted, &[source.route()]).await.got.len(), wanted.len());
     assert_eq!(gate.asked.load(Ordering::SeqCst), asked, "what is there is not asked for");
 
     let dir = sink.dir.path().join("blobs");
@@ -374,9 +404,12 @@ async fn a_stranger_who_knows_the_hash_gets_no_byte() {
     let sequence = holder.blobs.put(names).await.unwrap();
     let connect = |from: &Node, to: &Node| {
         let (endpoint, route) = (from.net.endpoint.clone(), to.route());
-        async move { endpoint::connect(&endpoint, &route, iroh_blobs::ALPN, WAIT).await.unwrap() }
+        async move {
+            let connection = endpoint::connect(&endpoint, &route, WAIT).await.unwrap();
+            (Link::open(connection.clone()).await.unwrap(), connection)
+        }
     };
-    let (rude, kind) = (connect(&stranger, &holder).await, connect(&friend, &holder).await);
+    let ((_rude, rude), (_kind, kind)) = (connect(&stranger, &holder).await, connect(&friend, &holder).await);
 
     assert!(header_arrives(&kind, GetRequest::blob(to_hash(&blob))).await, "the test can tell");
     assert!(!header_arrives(&rude, GetRequest::blob(to_hash(&blob))).await);
@@ -401,7 +434,7 @@ async fn a_stranger_who_knows_the_hash_gets_no_byte() {
     assert!(header_arrives(&kind, GetRequest::blob(to_hash(&blob))).await, "the connection is still served");
     assert!(!holder.blobs.has(&pushed).await);
 
-    let report = stranger.net.fetch(&[(blob, 100_000), (other, 100)], &[holder.route()]).await;
+    let report = stranger.fetch(&[(blob, 100_000), (other, 100)], &[holder.route()]).await;
     assert!(report.got.is_empty() && report.failed.len() == 2);
     assert!(stranger.blobs.store().list().hashes().await.unwrap().is_empty());
     holder.end().await;
@@ -416,14 +449,14 @@ async fn a_gate_that_closes_stops_the_transfer_and_one_that_opens_lets_it_go_on(
     let content = bytes(1, 40 << 20);
     let blob = source.blobs.put(content.clone()).await.unwrap();
     gate.limit.store(12, Ordering::SeqCst);
-    let report = sink.net.fetch(&[(blob, 40 << 20)], &[source.route()]).await;
+    let report = sink.fetch(&[(blob, 40 << 20)], &[source.route()]).await;
     assert!(report.got.is_empty() && !sink.blobs.has(&blob).await);
     let present = sink.blobs.store().observe(to_hash(&blob)).await.unwrap().total_bytes();
     assert!(present > 0 && present <= 12 << 20, "{present}");
 
     gate.asked.store(0, Ordering::SeqCst);
     gate.limit.store(usize::MAX, Ordering::SeqCst);
-    let report = sink.net.fetch(&[(blob, 40 << 20)], &[source.route()]).await;
+    let report = sink.fetch(&[(blob, 40 << 20)], &[source.route()]).await;
     assert_eq!(report.got, [blob]);
     assert!(gate.asked.load(Ordering::SeqCst) < 42, "it went on where it stopped");
     assert_eq!(sink.blobs.get(&blob).await.unwrap().unwrap(), content);
@@ -451,13 +484,13 @@ async fn sources_fill_in_for_each_other() {
     wanted.push((absent, 4096));
     let (gone, _socket) = dead(21);
     let started = Instant::now();
-    let report = sink.net.fetch(&wanted, &[gone.clone(), left.route(), right.route()]).await;
+    let report = sink.fetch(&wanted, &[gone.clone(), left.route(), right.route()]).await;
     assert_eq!(report.got.len(), 301, "{:?}", report.failed);
     assert!(matches!(&report.failed[..], [(hash, _)] if *hash == absent));
     assert_eq!(report.refused, [&left, &right].map(|source| (source.net.endpoint(), absent)).into(), "the dead one has not been asked");
     eprintln!("with a dead source: {:?}", started.elapsed());
 
-    let none = sink.net.fetch(&[(absent, 4096)], &[]).await;
+    let none = sink.fetch(&[(absent, 4096)], &[]).await;
     assert_eq!((none.got.len(), none.failed.len()), (0, 1));
     left.end().await;
     right.end().await;
@@ -474,44 +507,43 @@ async fn what_one_source_has_among_much_that_it_has_not_is_fetched() {
     for hash in [&wanted[250].0, &wanted[599].0] {
         poor.blobs.put(contents[hash].clone()).await.unwrap();
     }
-    let report = sink.net.fetch(&wanted, &[poor.route()]).await;
+    let report = sink.fetch(&wanted, &[poor.route()]).await;
     assert_eq!((report.got, report.failed.len(), report.refused.len()), (vec![wanted[250].0, wanted[599].0], 598, 598));
     for number in (0..600).step_by(3) {
         other.blobs.put(contents[&wanted[number].0].clone()).await.unwrap();
     }
-    let report = sink.net.fetch(&wanted, &[poor.route(), other.route()]).await;
+    let report = sink.fetch(&wanted, &[poor.route(), other.route()]).await;
     assert_eq!((report.got.len(), report.failed.len(), report.refused.len()), (202, 398, 2 * 398));
     for one in [poor, other, sink] {
         one.end().await;
     }
 }
 
-/// However many fetches there are: a peer is not called and asked more often at a time than for one, and one that has left is waited for by none.
+/// However many fetches there are: a peer is not asked more often at a time than for one, and one that has left is waited for by none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fetches_share_the_turns_of_a_source_and_do_not_wait_for_one_that_has_left() {
-    let gate = List::new(&[key(44)]);
-    let (source, sink) = (node(43, gate.clone()).await, node(44, List::new(&[])).await);
+    let (source, sink) = (node(43, List::new(&[key(44)])).await, node(44, List::new(&[])).await);
     let mut wanted = Vec::new();
     for number in 0..24 {
         wanted.push((source.blobs.put(bytes(number, 3000)).await.unwrap(), 3000));
     }
     let routes = [source.route()];
-    let reports = n0_future::join_all(wanted.chunks(2).map(|few| sink.net.fetch(few, &routes))).await;
+    let link = sink.net.connect(&source.route(), WAIT).await.unwrap();
+    let reports = n0_future::join_all(wanted.chunks(2).map(|few| sink.fetch(few, &routes))).await;
     assert!(reports.iter().all(|report| report.got.len() == 2), "{reports:?}");
-    // Whoever calls is looked at, and again for each blob.
-    let calls = gate.admitted.load(Ordering::SeqCst) - gate.asked.load(Ordering::SeqCst);
-    assert_eq!((calls, sink.net.connections.open(&source.net.endpoint()).len()), (1, 1), "one call serves them all");
 
-    let (route, _socket) = dead(45);
-    let left = Source { route, gone: CancellationToken::new() };
+    let peer = source.net.endpoint();
+    let taken = (sink.net.turns.turn(&peer).await, sink.net.turns.turn(&peer).await);
+    let left = Source { endpoint: peer, gone: CancellationToken::new() };
     let absent = (BlobHash::new([7; 32]), 100);
     let leaving = async {
         tokio::task::yield_now().await;
         left.gone.cancel();
     };
     let sources = [left.clone()];
-    let (report, ()) = tokio::join!(sink.net.fetch_into(&sink.blobs, std::slice::from_ref(&absent), &sources), leaving);
-    assert_eq!((report.failed.len(), report.refused.len(), report.unreachable.len()), (1, 0, 0));
+    let (report, ()) = tokio::join!(sink.net.fetch(&sink.blobs, std::slice::from_ref(&absent), &sources), leaving);
+    assert_eq!((report.failed.len(), report.refused.len()), (1, 0));
+    drop((taken, link));
     source.end().await;
     sink.end().await;
 }
@@ -535,8 +567,8 @@ async fn an_answer_that_is_cut_short_is_no_refusal() {
         }
     });
     let wanted = [(BlobHash::new([7; 32]), 100)];
-    let report = sink.net.fetch(&wanted, std::slice::from_ref(&route)).await;
-    assert_eq!((report.failed.len(), report.refused.len(), report.unreachable.len()), (1, 0, 0), "{report:?}");
+    let report = sink.fetch(&wanted, std::slice::from_ref(&route)).await;
+    assert_eq!((report.failed.len(), report.refused.len()), (1, 0), "{report:?}");
     sink.end().await;
     server.close().await;
     cutting.abort();
@@ -548,15 +580,15 @@ async fn a_blob_of_another_length_is_refused_and_nothing_of_it_stored() {
     let (small, large) = (source.blobs.put(bytes(1, 5000)).await.unwrap(), source.blobs.put(bytes(2, 17 << 20)).await.unwrap());
     let wrong = [(small, 4999), (small, 5001), (large, 100), (large, (17 << 20) + 1), (small, 0), (large, u64::MAX >> 20)];
     for (blob, length) in wrong {
-        let report = sink.net.fetch(&[(blob, length)], &[source.route()]).await;
+        let report = sink.fetch(&[(blob, length)], &[source.route()]).await;
         assert!(report.got.is_empty() && report.failed[0].0 == blob, "{length}");
         assert_eq!(report.refused, [(source.net.endpoint(), blob)].into(), "{length}");
         let true_length = if blob == small { 5000 } else { 17 << 20 };
         assert!(length == 0 || report.others == [(blob, [true_length].into())].into(), "{length}: {:?}", report.others);
         assert!(sink.blobs.store().list().hashes().await.unwrap().is_empty(), "{length}");
     }
-    assert_eq!(sink.net.fetch(&[(small, 5000)], &[source.route()]).await.got, [small]);
-    assert!(sink.net.fetch(&[(small, 4999)], &[source.route()]).await.got.is_empty(), "not even if it is there");
+    assert_eq!(sink.fetch(&[(small, 5000)], &[source.route()]).await.got, [small]);
+    assert!(sink.fetch(&[(small, 4999)], &[source.route()]).await.got.is_empty(), "not even if it is there");
     source.end().await;
     sink.end().await;
 }
@@ -568,11 +600,11 @@ async fn nothing_of_a_deleted_blob_is_left() {
     let contents = [bytes(1, 300), bytes(2, 4096), bytes(3, 200_000), bytes(4, 20 << 20), bytes(5, 700)];
     let hashes = source.blobs.put_many(contents.to_vec()).await.unwrap();
     let wanted: Vec<_> = hashes.iter().zip(&contents).map(|(hash, bytes)| (*hash, bytes.len() as u64)).collect();
-    assert_eq!(sink.net.fetch(&wanted, &[source.route()]).await.failed, []);
+    assert_eq!(sink.fetch(&wanted, &[source.route()]).await.failed, []);
     let half = bytes(6, 40 << 20);
     let partial = source.blobs.put(half.clone()).await.unwrap();
     gate.limit.store(gate.asked.load(Ordering::SeqCst) + 9, Ordering::SeqCst);
-    assert_eq!(sink.net.fetch(&[(partial, 40 << 20)], &[source.route()]).await.got, []);
+    assert_eq!(sink.fetch(&[(partial, 40 << 20)], &[source.route()]).await.got, []);
     assert_eq!(files_with(sink.dir.path(), &contents[1][100..200]).len(), 1, "the test can tell");
 
     let doomed = [hashes[0], hashes[1], hashes[2], hashes[3], partial, BlobHash::new([1; 32])];
@@ -587,7 +619,7 @@ async fn nothing_of_a_deleted_blob_is_left() {
     assert_eq!(left, [format!("{}.data", hashes[4]).as_str()]);
     assert_eq!(sink.blobs.get(&hashes[4]).await.unwrap().unwrap(), contents[4]);
     gate.limit.store(usize::MAX, Ordering::SeqCst);
-    assert_eq!(sink.net.fetch(&wanted, &[source.route()]).await.got.len(), 5, "it can be had again");
+    assert_eq!(sink.fetch(&wanted, &[source.route()]).await.got.len(), 5, "it can be had again");
     assert_eq!(sink.blobs.put(contents[0].clone()).await.unwrap(), hashes[0]);
     source.end().await;
     sink.end().await;
@@ -680,7 +712,7 @@ async fn bytes_damaged_on_disk_are_never_handed_out() {
     fs::write(source.dir.path().join(format!("blobs/data/{blob}.data")), damaged).unwrap();
     assert!(matches!(source.blobs.get(&blob).await, Err(NetError::Damaged(hash)) if hash == blob));
     assert!(matches!(source.blobs.read(&blob).await, Err(NetError::Damaged(hash)) if hash == blob));
-    assert!(sink.net.fetch(&[(blob, 50_000)], &[source.route()]).await.got.is_empty());
+    assert!(sink.fetch(&[(blob, 50_000)], &[source.route()]).await.got.is_empty());
     source.end().await;
     sink.end().await;
 }
