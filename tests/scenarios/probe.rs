@@ -170,13 +170,11 @@ impl Probe {
                     Ok(Ok(None) | Err(_)) | Err(_) => break,
                 }
             }
-            // It may have hung up.
+            assert!(session.peer().is_some(), "it has shown its card, so it has seen this one's");
+            let report = net.fetch(blobs, &wanted, &[Source { endpoint: route.endpoint, gone: CancellationToken::new() }]).await;
             drop((sender, receiver));
-            let link = net.connect(&route, CALL).await.expect("a link");
-            let report = net.fetch(blobs, &wanted, &[Source { endpoint: link.remote(), gone: CancellationToken::new() }]).await;
-            drop(link);
             visit.got = report.got.iter().map(ToString::to_string).collect();
-            visit.bytes = by_hand(raw, &route, &wanted).await;
+            visit.bytes = by_hand(raw, replica, &route, &wanted).await;
             visit
         })
     }
@@ -197,13 +195,23 @@ fn accept(replica: &mut Replica, sealing: &Identity, sealed: &[u8]) -> Option<ch
 }
 
 /// Asks in the words of iroh-blobs' own protocol; how many bytes came back.
-async fn by_hand(endpoint: &Endpoint, route: &Route, wanted: &[(BlobHash, u64)]) -> usize {
+async fn by_hand(endpoint: &Endpoint, replica: &Replica, route: &Route, wanted: &[(BlobHash, u64)]) -> usize {
     let id = EndpointId::from_bytes(route.endpoint.as_bytes()).expect("an endpoint");
     let address = route.addresses.iter().fold(EndpointAddr::new(id), |address, hint| address.with_ip_addr(*hint));
     let connection = timeout(CALL, endpoint.connect(address, ALPN)).await.expect("in time").expect("a connection");
-    // The first stream is the link's.
-    let (mut link, _frames) = connection.open_bi().await.expect("a stream");
+    // The first stream is the link's. Who shows no card is a stranger, so both do.
+    let (mut link, mut frames) = connection.open_bi().await.expect("a stream");
     link.write_all(&[1]).await.expect("a link");
+    let mut session = Session::new(Side::Initiator, route.endpoint, *SigningSecret::generate().expose_seed(), Options::default());
+    for effect in session.start(replica, now()) {
+        let Effect::Send(frame) = effect else { continue };
+        link.write_all(&u32::try_from(frame.len()).expect("a short frame").to_be_bytes()).await.expect("a frame");
+        link.write_all(&frame).await.expect("a frame");
+    }
+    let mut length = [0; 4];
+    timeout(CALL, frames.read_exact(&mut length)).await.expect("in time").expect("a frame");
+    let mut hello = vec![0; u32::from_be_bytes(length) as usize];
+    timeout(CALL, frames.read_exact(&mut hello)).await.expect("in time").expect("the peer's card");
     let mut requests = vec![Request::GetMany(GetManyRequest::new(wanted.iter().map(|(blob, _)| hash(blob)).collect(), ChunkRangesSeq::all()))];
     for (blob, _) in wanted {
         requests.push(Request::Get(GetRequest::blob(hash(blob))));

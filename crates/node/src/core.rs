@@ -485,10 +485,10 @@ impl Core {
         Ok(())
     }
 
-    /// Where this node listened last.
+    /// Where this node listened last; nowhere if that cannot be read.
     pub(crate) fn listened(&self) -> Result<Vec<SocketAddr>, ApiError> {
         let stored = self.vault.get(Table::Settings, LISTENED).map_err(ApiError::failed)?;
-        let texts: Vec<String> = stored.map(|bytes| from_canonical(&bytes)).transpose().map_err(ApiError::failed)?.unwrap_or_default();
+        let texts: Vec<String> = stored.and_then(|bytes| from_canonical(&bytes).ok()).unwrap_or_default();
         Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
     }
 

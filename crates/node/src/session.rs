@@ -472,6 +472,7 @@ impl Core {
                 slot.invited = true;
                 // At once, ahead of the ledger's name, which says nothing to a peer that has not opened the invitation.
                 let effects = slot.session.handle(&mut self.replica, Event::Invite { sealed }, time::now());
+                slot.settled = slot.session.settled();
                 self.carry_out(id, effects);
             }
             Ok(None) => {}

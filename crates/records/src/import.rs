@@ -5,11 +5,12 @@
 //! is refused by its position and does not touch the others; an input that is cut or garbage as a whole
 //! is an error, and then nothing at all is imported.
 //!
-//! An input is first divided into its resources; then all cores read and check them, [`AT_ONCE`] at a time.
+//! Inputs are first divided into their resources; then all cores read and check these, [`AT_ONCE`] at a time.
 //! A resource is parsed once: its facts and the typed check are both had from that tree.
 //! Resources stay where they are, parts of their input: an input is held until its last resource is let go.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -142,7 +143,10 @@ pub fn import(inputs: impl IntoIterator<Item = Input>) -> Result<Import, ImportE
 /// As [`import`].
 pub fn import_with(inputs: impl IntoIterator<Item = Input>, check: impl Fn(&Json<'_>) -> Typed + Sync) -> Result<Import, ImportError> {
     let mut reader = Reader { check: &check, found: Vec::new(), seen: BTreeMap::new(), items: Vec::new(), refused: Vec::new(), duplicates: 0, bytes: 0 };
-    inputs.into_iter().enumerate().try_for_each(|(index, input)| reader.input(File { index, input: &input }))?;
+    for (index, Input { name, base, bytes, lines }) in inputs.into_iter().enumerate() {
+        reader.input(&Arc::new(File { index, name, base }), &bytes, lines)?;
+    }
+    reader.read()?;
     let Reader { items, refused, duplicates, .. } = reader;
     let resources = items.len();
     Ok(Import { drafts: drafts(items), refused, resources, duplicates })
@@ -173,7 +177,7 @@ fn read_one(bytes: &[u8], place: Place<'_>, check: impl Fn(&Json<'_>) -> Typed) 
 }
 
 /// Reads what was found with all cores, in its order.
-fn read_all(found: &[Found], base: Option<&str>, check: &(impl Fn(&Json<'_>) -> Typed + Sync)) -> Vec<Result<Reading, String>> {
+fn read_all(found: &[Found], check: &(impl Fn(&Json<'_>) -> Typed + Sync)) -> Vec<Result<Reading, String>> {
     let cores = thread::available_parallelism().map_or(1, usize::from).min(found.len().div_ceil(SHARE));
     let next = AtomicUsize::new(0);
     let work = || {
@@ -183,7 +187,7 @@ fn read_all(found: &[Found], base: Option<&str>, check: &(impl Fn(&Json<'_>) -> 
         });
         let read = shares.flatten().map(|(at, found)| {
             let resource = found.resource.as_ref().map_err(String::clone);
-            (at, resource.and_then(|(bytes, full_url)| read_one(bytes, Place { full_url: full_url.as_deref(), base }, check)))
+            (at, resource.and_then(|(bytes, full_url)| read_one(bytes, Place { full_url: full_url.as_deref(), base: found.file.base.as_deref() }, check)))
         });
         read.collect::<Vec<_>>()
     };
@@ -197,11 +201,11 @@ fn read_all(found: &[Found], base: Option<&str>, check: &(impl Fn(&Json<'_>) -> 
     read.into_iter().map(|(_, reading)| reading).collect()
 }
 
-/// Which of the inputs is read.
-#[derive(Clone, Copy)]
-struct File<'a> {
+/// One of the inputs, without its bytes.
+struct File {
     index: usize,
-    input: &'a Input,
+    name: String,
+    base: Option<String>,
 }
 
 /// Where in an input something lies.
@@ -212,6 +216,11 @@ struct At {
 }
 
 impl At {
+    /// Whether it is the input itself.
+    fn is_everything(self) -> bool {
+        self.line.is_none() && self.entry.is_none()
+    }
+
     fn position(self) -> String {
         let line = self.line.map(|line| format!("line {line}"));
         let entry = self.entry.map(|entry| format!("entry[{entry}]"));
@@ -221,13 +230,14 @@ impl At {
 
 /// What stands where a resource should: its bytes and its `fullUrl`, or why there is none.
 struct Found {
+    file: Arc<File>,
     at: At,
     resource: Result<(Bytes, Option<String>), String>,
 }
 
 struct Reader<'c, C> {
     check: &'c C,
-    /// To be read, all of one input.
+    /// To be read.
     found: Vec<Found>,
     /// Where among the items a version of a resource is, by [`version`].
     seen: BTreeMap<[u8; 32], usize>,
@@ -237,45 +247,37 @@ struct Reader<'c, C> {
     bytes: usize,
 }
 
+/// Why an input is not divided.
 enum Failure {
-    /// The import as a whole cannot go on.
-    TooMuch,
-    /// The resource that is the whole input cannot be taken.
-    Refused(String),
-    /// These bytes are no JSON document.
     Unreadable(Unreadable),
+    Import(ImportError),
 }
 
 impl<C: Fn(&Json<'_>) -> Typed + Sync> Reader<'_, C> {
-    fn input(&mut self, file: File<'_>) -> Result<(), ImportError> {
-        let input = file.input;
-        let bytes = input.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&input.bytes);
-        let skipped = input.bytes.len() - bytes.len();
-        if bytes.trim_ascii().is_empty() && !input.lines {
-            return Err(ImportError::Empty { input: input.name.clone() });
+    fn input(&mut self, file: &Arc<File>, whole: &Bytes, lines: bool) -> Result<(), ImportError> {
+        let input = || file.name.clone();
+        let bytes = whole.strip_prefix(b"\xef\xbb\xbf").unwrap_or(whole);
+        let skipped = whole.len() - bytes.len();
+        if bytes.trim_ascii().is_empty() && !lines {
+            return Err(ImportError::Empty { input: input() });
         }
-        let divided = if input.lines { self.lines(file, bytes) } else { self.document(file, None, bytes) };
-        divided.and_then(|()| self.read(file)).map_err(|failure| match failure {
-            Failure::TooMuch => ImportError::TooMuch { input: input.name.clone() },
-            Failure::Refused(reason) => ImportError::Refused { input: input.name.clone(), reason },
-            Failure::Unreadable(Unreadable::Ends(at)) => ImportError::Truncated { input: input.name.clone(), at: at + skipped },
-            Failure::Unreadable(Unreadable::Wrong(at, reason)) => {
-                ImportError::Unreadable { input: input.name.clone(), at: at + skipped, reason: reason.to_owned() }
-            }
+        let bytes = whole.slice_ref(bytes);
+        let divided = if lines { self.lines(file, &bytes) } else { self.document(file, None, &bytes) };
+        divided.map_err(|failure| match failure {
+            Failure::Unreadable(Unreadable::Ends(at)) => ImportError::Truncated { input: input(), at: at + skipped },
+            Failure::Unreadable(Unreadable::Wrong(at, reason)) => ImportError::Unreadable { input: input(), at: at + skipped, reason: reason.to_owned() },
+            Failure::Import(error) => error,
         })
     }
 
-    fn lines(&mut self, file: File<'_>, bytes: &[u8]) -> Result<(), Failure> {
+    fn lines(&mut self, file: &Arc<File>, bytes: &Bytes) -> Result<(), Failure> {
         for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
             let line = line.trim_ascii();
             if line.is_empty() {
                 continue;
             }
-            match self.document(file, Some(index + 1), line) {
-                Err(Failure::Unreadable(_)) => {
-                    let at = At { line: Some(index + 1), entry: None };
-                    self.found(file, Found { at, resource: Err("it is not JSON".to_owned()) })?;
-                }
+            match self.document(file, Some(index + 1), &bytes.slice_ref(line)) {
+                Err(Failure::Unreadable(_)) => self.found(file, At { line: Some(index + 1), entry: None }, Err("it is not JSON".to_owned()))?,
                 other => other?,
             }
         }
@@ -283,48 +285,44 @@ impl<C: Fn(&Json<'_>) -> Typed + Sync> Reader<'_, C> {
     }
 
     /// A Bundle or a single resource; lines of them, if another one follows the first.
-    fn document(&mut self, file: File<'_>, line: Option<usize>, bytes: &[u8]) -> Result<(), Failure> {
+    fn document(&mut self, file: &Arc<File>, line: Option<usize>, bytes: &Bytes) -> Result<(), Failure> {
         let envelope = read_envelope(bytes).map_err(Failure::Unreadable)?;
         match envelope.followed_by {
             None => {}
             Some((_, b'{')) if line.is_none() => return self.lines(file, bytes),
             Some((offset, _)) => return Err(Failure::Unreadable(Unreadable::Wrong(offset, "something follows the end of the JSON"))),
         }
-        let held = |span| file.input.bytes.slice_ref(bytes.get(span).unwrap_or_default());
-        if envelope.is_bundle {
-            for (index, span) in envelope.entries.into_iter().enumerate() {
-                let resource = entry(bytes, span).map(|entry| (held(entry.resource), entry.full_url)).map_err(str::to_owned);
-                self.found(file, Found { at: At { line, entry: Some(index) }, resource })?;
-            }
-            return Ok(());
+        if !envelope.is_bundle {
+            return self.found(file, At { line, entry: None }, Ok((bytes.slice(envelope.span), None)));
         }
-        let whole = held(envelope.span);
-        if line.is_some() {
-            return self.found(file, Found { at: At { line, entry: None }, resource: Ok((whole, None)) });
+        for (index, span) in envelope.entries.into_iter().enumerate() {
+            let resource = entry(bytes, span).map(|entry| (bytes.slice(entry.resource), entry.full_url)).map_err(str::to_owned);
+            self.found(file, At { line, entry: Some(index) }, resource)?;
         }
-        let reading = read_one(&whole, Place { full_url: None, base: file.input.base.as_deref() }, self.check).map_err(Failure::Refused)?;
-        self.keep(file, whole, None, reading)
+        Ok(())
     }
 
-    fn found(&mut self, file: File<'_>, found: Found) -> Result<(), Failure> {
-        self.found.push(found);
-        if self.found.len() < AT_ONCE { Ok(()) } else { self.read(file) }
+    fn found(&mut self, file: &Arc<File>, at: At, resource: Result<(Bytes, Option<String>), String>) -> Result<(), Failure> {
+        self.found.push(Found { file: file.clone(), at, resource });
+        if self.found.len() < AT_ONCE { Ok(()) } else { self.read().map_err(Failure::Import) }
     }
 
     /// Reads what was found and puts it among the others.
-    fn read(&mut self, file: File<'_>) -> Result<(), Failure> {
+    fn read(&mut self) -> Result<(), ImportError> {
         let found = std::mem::take(&mut self.found);
-        let read = read_all(&found, file.input.base.as_deref(), self.check);
-        for (Found { at, resource }, reading) in found.into_iter().zip(read) {
+        let read = read_all(&found, self.check);
+        for (Found { file, at, resource }, reading) in found.into_iter().zip(read) {
             match (resource, reading) {
-                (Ok((bytes, full_url)), Ok(reading)) => self.keep(file, bytes, full_url, reading)?,
-                (_, Err(reason)) | (Err(reason), _) => self.refused.push(Refused { input: file.input.name.clone(), position: at.position(), reason }),
+                (Ok((bytes, full_url)), Ok(reading)) => self.keep(&file, bytes, full_url, reading)?,
+                // The resource that is the whole input.
+                (_, Err(reason)) if at.is_everything() => return Err(ImportError::Refused { input: file.name.clone(), reason }),
+                (_, Err(reason)) | (Err(reason), _) => self.refused.push(Refused { input: file.name.clone(), position: at.position(), reason }),
             }
         }
         Ok(())
     }
 
-    fn keep(&mut self, file: File<'_>, bytes: Bytes, full_url: Option<String>, reading: Reading) -> Result<(), Failure> {
+    fn keep(&mut self, file: &File, bytes: Bytes, full_url: Option<String>, reading: Reading) -> Result<(), ImportError> {
         let version = version(&reading.facts);
         if let Some(item) = self.seen.get(&version).and_then(|&known| self.items.get_mut(known)) {
             self.duplicates += 1;
@@ -337,7 +335,7 @@ impl<C: Fn(&Json<'_>) -> Typed + Sync> Reader<'_, C> {
         }
         self.bytes += bytes.len();
         if self.bytes > MAX_IMPORT || self.items.len() >= MAX_RESOURCES {
-            return Err(Failure::TooMuch);
+            return Err(ImportError::TooMuch { input: file.name.clone() });
         }
         self.seen.insert(version, self.items.len());
         self.items.push(Item { bytes, full_urls: full_url.into_iter().collect(), inputs: vec![file.index], reading });

@@ -17,7 +17,7 @@ use crate::{
 /// While it runs, the other commands on this home ask it.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where to listen; port 0 takes any free port [default: any address, any free port]
+    /// Where to listen; port 0 takes any free port [default: any address, the port of last time or a free one]
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
 }

@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) charters_then: usize,
     /// Charters that were held when an `Unknown` was last answered with them.
     offered: usize,
+    /// Length at which the next list of entries is cut, in bytes.
+    pub(super) chunk: usize,
     /// Frames of content sent, acknowledged by the peer, and received.
     pub(super) sent: u64,
     pub(super) acked: u64,
@@ -106,6 +108,7 @@ impl Shared {
             peer_done: false,
             blocked: BTreeSet::new(),
             wanted: BTreeSet::new(),
+            chunk: push::FIRST,
             unmet: BTreeSet::new(),
             asked: BTreeSet::new(),
             heard_wants: 0,

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Length at which the first list of entries is cut, in bytes.
-const FIRST: usize = 16 << 10;
+pub(super) const FIRST: usize = 16 << 10;
 /// What a frame adds to the entries in it, and each entry's framing.
 const OVERHEAD: usize = 64;
 
@@ -56,7 +56,7 @@ impl Session {
 
         shared.exhausted = false;
         shared.stale = false;
-        let mut chunk = Chunk::default();
+        let mut chunk = Chunk { entries: Vec::new(), length: 0, most: shared.chunk };
         let has_body = |hash: &EntryHash| view.ledger().get(hash).is_some_and(|entry| entry.body.is_some());
         shared.wanted.extend(shared.unmet.extract_if(.., |hash| has_body(hash)));
         while room > 0
@@ -97,6 +97,7 @@ impl Session {
             }
         }
         shared.sent += chunk.flush(ledger, out);
+        shared.chunk = chunk.most;
         if shared.sent > before {
             shared.told_done = false;
         }
@@ -182,14 +183,8 @@ pub(super) fn charters(ledger: LedgerId, charters: impl Iterator<Item = Signed<C
 struct Chunk {
     entries: Vec<RawEntry>,
     length: usize,
-    /// Where the frame ends, in bytes: twice as far from frame to frame.
+    /// Where the frame ends, in bytes: twice as far after each that was full.
     most: usize,
-}
-
-impl Default for Chunk {
-    fn default() -> Self {
-        Self { entries: Vec::new(), length: 0, most: FIRST }
-    }
 }
 
 impl Chunk {
@@ -197,7 +192,7 @@ impl Chunk {
     fn add(&mut self, ledger: LedgerId, entry: RawEntry, out: &mut Vec<Effect>) -> u64 {
         let length = entry.header.as_bytes().len() + entry.body.as_ref().map_or(0, |body| body.len()) + OVERHEAD;
         let mut frames = 0;
-        if self.length + length > self.most {
+        if self.length + length > self.most && !self.entries.is_empty() {
             frames += self.flush(ledger, out);
             self.most = (2 * self.most).min(CHUNK);
         }

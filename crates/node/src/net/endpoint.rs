@@ -43,6 +43,14 @@ const WINDOW: u32 = 8 << 20;
 
 /// Also the line to the relay, to be carried as long as the endpoint is open.
 pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<(Endpoint, Option<Line>), NetError> {
+    match bind_to(config, &config.last, seed).await {
+        // Somebody else has just taken a port.
+        Err(NetError::Bind(_)) if !config.last.is_empty() => bind_to(config, &[], seed).await,
+        bound => bound,
+    }
+}
+
+async fn bind_to(config: &NetConfig, last: &[SocketAddr], seed: &[u8; 32]) -> Result<(Endpoint, Option<Line>), NetError> {
     let mut transport = QuicTransportConfig::builder();
     transport = transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS)).max_concurrent_uni_streams(VarInt::from_u32(0));
     transport = transport.receive_window(VarInt::from_u32(WINDOW)).datagram_receive_buffer_size(None);
@@ -64,7 +72,7 @@ pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<(Endpoin
     if let Some(address) = config.listen {
         builder = builder.clear_ip_transports().bind_addr(address).map_err(|error| NetError::Config(error.to_string()))?;
     } else {
-        for address in config.last.iter().filter(|address| address.ip().is_unspecified() && UdpSocket::bind(address).is_ok()) {
+        for address in last.iter().filter(|address| address.ip().is_unspecified() && UdpSocket::bind(address).is_ok()) {
             builder = builder.bind_addr(*address).map_err(|error| NetError::Config(error.to_string()))?;
         }
     }

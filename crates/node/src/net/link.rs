@@ -19,7 +19,7 @@ use super::error::NetError;
 pub const MAX_FRAME: usize = 4 << 20;
 /// How long a closing side waits for the peer to have read everything.
 pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(5);
-/// How long the first byte of a connection may take.
+/// How long the first stream of a connection may take.
 const OPEN_WAIT: Duration = Duration::from_secs(10);
 
 const VERSION: u8 = 1;
@@ -52,8 +52,12 @@ pub struct Link {
 
 impl Link {
     pub(super) async fn open(connection: Connection) -> Result<Self, NetError> {
-        let (mut send, recv) = connection.open_bi().await.map_err(NetError::lost)?;
-        send.write_all(&[VERSION]).await.map_err(NetError::lost)?;
+        let opened = async {
+            let (mut send, recv) = connection.open_bi().await.map_err(NetError::lost)?;
+            send.write_all(&[VERSION]).await.map_err(NetError::lost)?;
+            Ok((send, recv))
+        };
+        let (send, recv) = timeout(OPEN_WAIT, opened).await.map_err(|_| NetError::Lost("the peer takes no stream".into()))??;
         Self::over(connection, true, send, recv)
     }
 

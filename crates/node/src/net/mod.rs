@@ -184,8 +184,9 @@ impl Net {
     /// Calls a peer and opens a link. Fails with [`NetError::Unreachable`] at the latest after `wait`.
     pub async fn connect(&self, to: &Route, wait: Duration) -> Result<Link, NetError> {
         let connection = endpoint::connect(&self.endpoint, to, wait).await?;
-        self.connections.add(&connection);
+        // The link's stream comes before any request.
         let link = Link::open(connection.clone()).await?;
+        self.connections.add(&connection);
         // Fails only if the network ends.
         let _ = self.made.send(connection).await;
         Ok(link)
@@ -262,8 +263,8 @@ async fn admit(incoming: Incoming, door: &Door) -> Result<(), NetError> {
         connection.close(NOT_ADMITTED, b"");
         return Ok(());
     }
-    door.connections.add(&connection);
     let link = Link::accept(connection.clone()).await?;
+    door.connections.add(&connection);
     if timeout(QUEUE_WAIT, door.incoming.send(link)).await.is_ok_and(|sent| sent.is_ok()) {
         // Its holder decides how long it lives; until then it takes up a place.
         serve::serve(connection, door.blobs.store().clone(), door.gate.clone()).await;

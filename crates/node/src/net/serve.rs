@@ -4,7 +4,7 @@
 //! after every megabyte sent. Answered are: get of one blob, and get-many. Refused are, by a reset: hash sequences (a blob's content would name other blobs), observe, push. A blob that is not here
 //! and one that the peer may not have look the same: the response ends where it would begin (a reset would take away the blobs before it, too).
 //!
-//! Blobs go over the connection of the link, a stream each request: where the one arrives the other does. Either side asks. Tasks: one per stream, at most 32, owned by the connection's task and ended with it. They hold a few leaves of 16 KiB; a peer that does not read for 30 s is dropped.
+//! Blobs go over the connection of the link, a stream each request: where the one arrives the other does. Either side asks. Tasks: one per stream, at most 33, owned by the connection's task and ended with it. They hold a few leaves of 16 KiB; a peer that does not read for 30 s is dropped.
 
 use std::{sync::Arc, time::Duration};
 
