@@ -169,7 +169,7 @@ impl View {
         };
         let lane = entry.header.lane;
         let state = ledger.lane(&lane).publishes.get(publish)?;
-        if state.withdrawn.contains_key(blob) || !state.documents.iter().any(|listed| listed.hash == *blob) {
+        if state.withdrawn.contains_key(blob) {
             return None;
         }
         let (manifest, key) = match (self.manifests.get(&place), file) {
@@ -177,6 +177,10 @@ impl View {
             (None, Some((key, manifest))) => (manifest, Key::File(key)),
             (None, None) => return None,
         };
+        // Custodians go by what the entry says.
+        if !state.documents.iter().any(|listed| listed.hash == *blob && listed.length == manifest.length) {
+            return None;
+        }
         // A device may carry on what others wrote; anybody else speaks for itself alone.
         let honest = manifest.publisher == entry.author() && (ledger.is_device(&entry.author()) || manifest.author == entry.author());
         Some(Document {
@@ -316,4 +320,50 @@ impl View {
 /// A body that the identity opens and that has the expected form; anything else says nothing.
 fn opened<T: serde::de::DeserializeOwned>(body: &[u8], identity: &Identity) -> Option<T> {
     decode(&open(body, identity).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use chartmesh_identity::{Kind, to_canonical};
+    use chartmesh_ledger::Blob;
+    use serde_bytes::ByteBuf;
+
+    use super::*;
+    use crate::{
+        api::Request,
+        home::Home,
+        node::Node,
+        setup,
+        write::{Parts, Writer, seal_body},
+    };
+
+    #[tokio::test]
+    async fn a_document_counts_only_with_the_length_that_its_entry_says() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let home = Home::new(directory.path().join("home"));
+        setup::init(&home, Kind::Patient, "maria", None).expect("a home");
+        let node = Node::open(&home, None).await.expect("a node");
+        let file = directory.path().join("basic.json");
+        std::fs::write(&file, r#"{"resourceType":"Basic","id":"b","code":{"text":"x"}}"#).expect("a file");
+        node.ask(Request::Import { paths: vec![file.into()], patient: None }).await.expect("imported");
+        node.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            let documents = |core: &crate::core::Core| {
+                let (ledger, view) = core.open(&id).expect("a ledger");
+                view.documents(ledger).into_iter().map(|document| document.manifest.clone()).collect::<Vec<_>>()
+            };
+            let manifest = documents(core).pop().expect("a document");
+            let place = core.place(&id, &manifest.compartment).expect("a view").expect("an epoch");
+            let body = PublishBody { manifests: vec![ByteBuf::from(to_canonical(&manifest))] };
+            for (length, known) in [(manifest.length + 1, 1), (manifest.length, 2)] {
+                let mut writer = Writer::new(core, id).expect("a writer");
+                let action = Action::Publish { documents: vec![Blob { hash: manifest.blob, length }] };
+                let body = seal_body(&body, &place.recipient).expect("sealed");
+                writer.entry(place.lane, action, Parts { epoch: Some(place.epoch), body: Some(body), ..Parts::default() }).expect("an entry");
+                writer.commit().expect("stored");
+                assert_eq!(documents(core).len(), known, "{length}");
+            }
+        });
+        node.stop().await.expect("stopped");
+    }
 }
