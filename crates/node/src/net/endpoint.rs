@@ -35,6 +35,9 @@ const STREAMS: u32 = 33;
 const SILENCE: Duration = Duration::from_secs(7);
 /// How often something is sent where there is nothing to say: often enough that some of it arrives within [`SILENCE`] on a bad line.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+/// What a round trip is taken for until one has been measured. With the 333 ms of RFC 9002 (section 6.2.2) a first packet that is lost is sent again after a second, and a call has several first
+/// packets; on a way that is longer than this, some are sent twice.
+const FIRST_TRIP: Duration = Duration::from_millis(100);
 /// Bytes that a peer may send ahead of what is read, for all streams of a connection.
 const WINDOW: u32 = 8 << 20;
 
@@ -54,7 +57,7 @@ async fn bind_to(config: &NetConfig, last: &[SocketAddr], seed: &[u8; 32]) -> Re
     let silence = IdleTimeout::try_from(SILENCE).map_err(|error| NetError::Config(error.to_string()))?;
     transport = transport.max_idle_timeout(Some(silence)).default_path_max_idle_timeout(SILENCE);
     transport = transport.keep_alive_interval(SIGN_OF_LIFE).default_path_keep_alive_interval(SIGN_OF_LIFE);
-    transport = transport.congestion_controller_factory(Arc::new(Floor::default()));
+    transport = transport.initial_rtt(FIRST_TRIP).congestion_controller_factory(Arc::new(Floor::default()));
     // The captive portal check is an HTTP request, which a relay should not be asked in clear text; the probes only go to the relay of the settings.
     let mut report = NetReportConfig::minimal();
     report.https_probes = true;
