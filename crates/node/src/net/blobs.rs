@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -51,6 +51,10 @@ const NODE: u64 = 64;
 const TREE: &str = "obao4";
 /// How long opening the database may take.
 const OPEN_WAIT: Duration = Duration::from_secs(60);
+/// How often the database is asked whether it has ended, during a deletion.
+const ASK: Duration = Duration::from_millis(250);
+/// Bytes that are written to see whether the disk takes them: more than the database writes at once in most cases.
+const TRIAL: usize = 1 << 20;
 /// Threads that write files to disk side by side. They do nothing but wait; so many cut the longest waits (docs/decisions/0021), hardly the usual ones.
 const SYNC_THREADS: usize = 64;
 /// Calls to the store that wait side by side; it takes what has gathered in one go, too.
@@ -125,9 +129,13 @@ impl Blobs {
     }
 
     async fn put_tagged(&self, bytes: Vec<u8>) -> Result<TempTag, NetError> {
-        let tag = self.store().add_bytes(bytes).temp_tag().await.map_err(NetError::store)?;
-        self.written([tag.hash()]);
-        Ok(tag)
+        match self.store().add_bytes(bytes).temp_tag().await {
+            Ok(tag) => {
+                self.written([tag.hash()]);
+                Ok(tag)
+            }
+            Err(error) => Err(self.cause(error).await),
+        }
     }
 
     /// Writes everything stored so far to disk: files first, then the database. Only after this may a blob be acknowledged.
@@ -148,7 +156,30 @@ impl Blobs {
             let synced = tokio::task::spawn_blocking(move || sync_files(&dir, &hashes.into_iter().collect::<Vec<_>>()));
             synced.await.map_err(NetError::store)?.map_err(NetError::store)?;
         }
-        self.store().sync_db().await.map_err(NetError::store)
+        match self.store().sync_db().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.cause(error).await),
+        }
+    }
+
+    /// Why the store failed. Once its database has ended, its errors say no more than that; the disk that it could not write to says why.
+    async fn cause(&self, error: impl std::fmt::Display) -> NetError {
+        let dir = self.0.dir.clone();
+        match tokio::task::spawn_blocking(move || takes_writes(&dir)).await {
+            Ok(Err(disk)) => NetError::store(disk),
+            Ok(Ok(())) | Err(_) => NetError::store(error),
+        }
+    }
+
+    /// Comes when the database has ended, with the reason.
+    async fn ended(&self) -> NetError {
+        loop {
+            tokio::time::sleep(ASK).await;
+            // Any hash will do, but that of nothing: the database is not asked for it.
+            if let Err(error) = self.store().status(Hash::from_bytes([0; 32])).await {
+                return self.cause(error).await;
+            }
+        }
     }
 
     /// A complete blob's bytes, checked against its hash; its tree, which peers are served from, is not looked at.
@@ -218,7 +249,7 @@ impl Blobs {
         let _one_at_a_time = self.0.deleting.lock().await;
         let _kept = Kept::start(&self.0);
         let live = self.entries().await?.into_iter().filter(|hash| !doomed.contains(hash)).collect();
-        self.0.sweeper.sweep(live).await?;
+        self.0.sweeper.sweep(live, self.ended()).await?;
         let dir = self.0.dir.join("data");
         tokio::task::spawn_blocking(move || File::open(dir)?.sync_all()).await.map_err(NetError::store)?.map_err(NetError::store)
     }
@@ -355,6 +386,13 @@ const fn tree_size(blob: u64) -> u64 {
     blob.div_ceil(LEAF).saturating_sub(1) * NODE
 }
 
+/// Fails as the disk does.
+fn takes_writes(dir: &Path) -> io::Result<()> {
+    let mut file = tempfile::tempfile_in(dir)?;
+    file.write_all(&vec![0; TRIAL])?;
+    file.sync_all()
+}
+
 fn create_private(dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -383,4 +421,22 @@ fn sync_blob(dir: &Path, hash: &Hash) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_deletion_in_a_store_whose_database_has_ended_says_at_once_what_the_disk_says() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let blobs = Blobs::open(dir.path()).await.expect("a store");
+        blobs.store().shutdown().await.expect("its database ends");
+        fs::remove_dir_all(dir.path()).expect("the disk is gone");
+
+        let swept = blobs.0.sweeper.sweep(HashSet::new(), blobs.ended()).await;
+        assert!(matches!(&swept, Err(NetError::Store(why)) if why.contains("No such file")), "{swept:?}");
+    }
 }

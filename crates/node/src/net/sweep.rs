@@ -58,13 +58,17 @@ pub(super) fn channel() -> (Sweeper, GcConfig) {
 
 impl Sweeper {
     /// Deletes everything but `live` and what tags protect; returns when it is gone and the database written to disk.
-    pub(super) async fn sweep(&self, live: HashSet<Hash>) -> Result<(), NetError> {
+    ///
+    /// A collector that fails says nothing, since the store keeps its callback; it fails when the database has ended, which `ended` tells.
+    pub(super) async fn sweep(&self, live: HashSet<Hash>, ended: impl Future<Output = NetError>) -> Result<(), NetError> {
         let finished = self.send(live).await?;
-        // A collector that failed says nothing, since the store keeps its callback.
-        match timeout(SWEEP_WAIT, finished).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(NetError::Store("a deletion did not come to its end".into())),
-        }
+        let waited = async {
+            tokio::select! {
+                finished = finished => finished.map_err(|_| NetError::Store("it is closed".into())),
+                why = ended => Err(why),
+            }
+        };
+        timeout(SWEEP_WAIT, waited).await.unwrap_or_else(|_| Err(NetError::Store("a deletion did not come to its end".into())))
     }
 
     /// Lets the collector of a store that has closed come to its end: its next run fails, because the database is closed.
