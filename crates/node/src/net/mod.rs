@@ -13,6 +13,7 @@
 //!
 //! A [`Link`] that was handed over belongs to whoever holds it; shutdown closes it under them. [`Net::fetch`] runs in its caller: dropping it stops it, and what it had so far stays for the next.
 
+mod alive;
 mod blobs;
 mod connections;
 mod endpoint;
@@ -69,6 +70,7 @@ const WAITING: usize = 16;
 
 const NOT_ADMITTED: VarInt = VarInt::from_u32(1);
 const BUSY: VarInt = VarInt::from_u32(2);
+const HALF_DEAD: VarInt = VarInt::from_u32(3);
 
 /// Where a node listens, and whom it may ask or tell where nodes are. The default listens everywhere and asks and tells nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -225,6 +227,16 @@ struct Door {
     connections: Arc<Connections>,
 }
 
+impl Door {
+    /// Serves blobs over a connection until it ends, and ends it when it is half dead.
+    async fn attend(&self, connection: Connection) {
+        tokio::select! {
+            () = serve::serve(&connection, self.blobs.store(), &self.gate) => {}
+            () = alive::half_dead(&connection) => connection.close(HALF_DEAD, b"half dead"),
+        }
+    }
+}
+
 async fn listen(endpoint: Endpoint, door: Arc<Door>, mut made: mpsc::Receiver<Connection>, mut stopped: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut tasks = JoinSet::new();
@@ -233,7 +245,8 @@ async fn listen(endpoint: Endpoint, door: Arc<Door>, mut made: mpsc::Receiver<Co
             _ = stopped.changed() => break,
             Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
             Some(connection) = made.recv() => {
-                tasks.spawn(serve::serve(connection, door.blobs.store().clone(), door.gate.clone()));
+                let door = door.clone();
+                tasks.spawn(async move { door.attend(connection).await });
                 continue;
             }
             incoming = endpoint.accept() => incoming,
@@ -267,7 +280,7 @@ async fn admit(incoming: Incoming, door: &Door) -> Result<(), NetError> {
     door.connections.add(&connection);
     if timeout(QUEUE_WAIT, door.incoming.send(link)).await.is_ok_and(|sent| sent.is_ok()) {
         // Its holder decides how long it lives; until then it takes up a place.
-        serve::serve(connection, door.blobs.store().clone(), door.gate.clone()).await;
+        door.attend(connection).await;
     } else {
         connection.close(BUSY, b"busy");
     }

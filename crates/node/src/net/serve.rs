@@ -38,8 +38,8 @@ enum End {
 }
 
 /// Answers a peer's requests until the connection ends.
-pub(super) async fn serve(connection: Connection, store: Store, gate: Arc<dyn Gate>) {
-    let peer = endpoint::remote(&connection);
+pub(super) async fn serve(connection: &Connection, store: &Store, gate: &Arc<dyn Gate>) {
+    let peer = endpoint::remote(connection);
     let mut streams = JoinSet::new();
     loop {
         tokio::select! {

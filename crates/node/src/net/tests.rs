@@ -1,5 +1,7 @@
 //! The network over real sockets on loopback: no relay, no lookup, nothing outside this process.
 
+mod half_dead;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
