@@ -8,6 +8,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::ApiError,
@@ -15,7 +16,7 @@ use crate::{
     net::{Link, LinkReceiver, LinkSender, Net, NetConfig, NetError, Route},
     node::{Door, Node, Ready},
     peers::routes,
-    session::Out,
+    session::{Out, Outbox},
 };
 
 /// Links that may wait to be taken.
@@ -102,12 +103,14 @@ impl Node {
         let remote = link.remote();
         let (sender, receiver) = link.split();
         let (outbox, queue) = mpsc::channel(WAITING_FRAMES);
+        let cut = CancellationToken::new();
+        let outbox = Outbox { queue: outbox, cut: cut.clone() };
         let nonce = *SigningSecret::generate().expose_seed();
         let id = self.with(|core| core.attach(side, remote, nonce, outbox, claim));
         let writing = self.0.writing.clone();
         tokio::spawn(async move {
             let _part = writing.read_owned().await;
-            write(sender, queue).await;
+            write(sender, queue, cut).await;
         });
         tokio::spawn(read(self.clone(), id, receiver));
         id
@@ -158,19 +161,29 @@ async fn accept(node: Node, mut incoming: mpsc::Receiver<Link>) {
     }
 }
 
-async fn write(mut sender: LinkSender, mut queue: mpsc::Receiver<Out>) {
-    while let Some(out) = queue.recv().await {
-        match out {
-            Out::Frame(frame) => {
-                if let Err(error) = sender.send(&frame).await {
-                    tracing::debug!(%error, "a link broke");
-                    return;
+async fn write(mut sender: LinkSender, mut queue: mpsc::Receiver<Out>, cut: CancellationToken) {
+    let until_close = async {
+        while let Some(out) = queue.recv().await {
+            match out {
+                Out::Frame(frame) => {
+                    if let Err(error) = sender.send(&frame).await {
+                        tracing::debug!(%error, "a link broke");
+                        return None;
+                    }
                 }
+                Out::Close(reason) => return Some(reason),
             }
-            Out::Abort => return sender.abort(),
-            Out::Close(reason) if reason.is_empty() => return sender.finish().await,
-            Out::Close(reason) => return sender.close(3, &reason).await,
         }
+        None
+    };
+    let close = tokio::select! {
+        () = cut.cancelled() => None,
+        close = until_close => close,
+    };
+    match close {
+        None => sender.abort(),
+        Some(reason) if reason.is_empty() => sender.finish().await,
+        Some(reason) => sender.close(3, &reason).await,
     }
 }
 

@@ -31,15 +31,28 @@ pub(crate) enum Out {
     Frame(Vec<u8>),
     /// The end, and why.
     Close(String),
-    /// The end at once: nobody is there.
-    Abort,
+}
+
+/// The way to a link's writer.
+pub(crate) struct Outbox {
+    pub(crate) queue: mpsc::Sender<Out>,
+    /// Ends the link at once, whatever waits in the queue: nobody is there, or nobody reads.
+    pub(crate) cut: CancellationToken,
+}
+
+impl Outbox {
+    fn close(&self, reason: &str) {
+        if self.queue.try_send(Out::Close(reason.to_owned())).is_err() {
+            self.cut.cancel();
+        }
+    }
 }
 
 /// A session and the link it speaks through.
 pub(crate) struct Slot {
     side: Side,
     session: Session,
-    outbox: mpsc::Sender<Out>,
+    outbox: Outbox,
     pub(crate) settled: bool,
     told_pending: Option<u64>,
     /// Documents that the peer could not give in this session; asked for again now and then.
@@ -128,7 +141,7 @@ impl Sessions {
     /// Drops every session without a further word than that this node has stopped: a link that ends well tells the peer that everything has come.
     pub(crate) fn drop_all(&mut self) {
         for slot in self.slots.values() {
-            let _ = slot.outbox.try_send(Out::Close(STOPPED.to_owned()));
+            slot.outbox.close(STOPPED);
         }
         self.slots.clear();
         self.waiting.clear();
@@ -194,17 +207,17 @@ impl Core {
         side: Side,
         remote: EndpointKey,
         nonce: [u8; 32],
-        outbox: mpsc::Sender<Out>,
+        outbox: Outbox,
         claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
     ) -> u64 {
         let options = Options { claim: claim.is_some() };
         if self.is_broken() {
-            let _ = outbox.try_send(Out::Close(STOPPED.to_owned()));
+            outbox.close(STOPPED);
         }
         if side == Side::Responder {
             let lost: Vec<u64> = self.sessions.lost(&remote).collect();
             for slot in lost.iter().filter_map(|id| self.sessions.slots.remove(id)) {
-                let _ = slot.outbox.try_send(Out::Abort);
+                slot.outbox.cut.cancel();
             }
         }
         let mut session = Session::new(side, remote, nonce, options);
@@ -303,10 +316,10 @@ impl Core {
     fn carry_out_one(&mut self, id: u64, effect: Effect) -> Result<(), ApiError> {
         match effect {
             Effect::Send(frame) => {
-                let full = self.sessions.slots.get(&id).is_some_and(|slot| slot.outbox.try_send(Out::Frame(frame)).is_err());
-                if full {
+                let full = self.sessions.slots.get(&id).is_some_and(|slot| slot.outbox.queue.try_send(Out::Frame(frame)).is_err());
+                if full && let Some(slot) = self.sessions.slots.remove(&id) {
                     // It does not read what it asks for.
-                    self.sessions.slots.remove(&id);
+                    slot.outbox.cut.cancel();
                     self.sessions.signals.sessions.notify_waiters();
                 }
             }
@@ -400,7 +413,7 @@ impl Core {
     /// Ends a session from this side.
     pub(crate) fn hang_up(&mut self, id: u64, reason: &str) {
         if let Some(slot) = self.sessions.slots.remove(&id) {
-            let _ = slot.outbox.try_send(Out::Close(reason.to_owned()));
+            slot.outbox.close(reason);
             self.sessions.ended.insert(slot.session.remote(), if reason.is_empty() { "done".to_owned() } else { reason.to_owned() });
         }
         self.sessions.signals.sessions.notify_waiters();

@@ -5,14 +5,15 @@ use std::{
     time::Duration,
 };
 
-use chartmesh_exchange::{Event, Side};
+use chartmesh_exchange::{Effect, Event, Side};
 use chartmesh_identity::{BlobHash, EndpointKey, Kind};
 use chartmesh_ledger::{Action, Blob};
 use chartmesh_sealing::MAX_SEALED;
 use chartmesh_vault::Batch;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use super::Out;
+use super::{Out, Outbox};
 use crate::{
     api::{PeerSource, Request, TermsInput},
     core::Core,
@@ -63,9 +64,10 @@ struct Meeting<'n> {
 impl<'n> Meeting<'n> {
     fn begin(caller: &'n (Node, EndpointKey), called: &'n (Node, EndpointKey)) -> Self {
         let end = |(node, _): &'n (Node, EndpointKey), side, remote| {
-            let (outbox, queue) = mpsc::channel(1000);
+            let (queue, out) = mpsc::channel(1000);
+            let outbox = Outbox { queue, cut: CancellationToken::new() };
             let id = node.with(|core| core.attach(side, remote, [7; 32], outbox, None));
-            (node, id, queue)
+            (node, id, out)
         };
         Self { ends: [end(caller, Side::Initiator, called.1), end(called, Side::Responder, caller.1)] }
     }
@@ -256,4 +258,25 @@ async fn what_cannot_be_as_it_is_said_to_be_is_not_waited_for() {
         assert_eq!(lengths(core), [MAX_SEALED, 100, 200].into(), "who says two lengths of what it has given hides no other Publish of it");
     });
     node.stop().await.expect("stopped");
+}
+
+/// Else the link would stay open, and the peer would wait on it for a session that is over.
+#[tokio::test]
+async fn the_link_of_a_peer_that_does_not_read_is_cut() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (patient, _) = node(&directory, Kind::Patient, "maria").await;
+    for close in [false, true] {
+        let (queue, unread) = mpsc::channel(1);
+        let cut = CancellationToken::new();
+        let outbox = Outbox { queue, cut: cut.clone() };
+        // The first frame takes all the room.
+        let id = patient.with(|core| core.attach(Side::Initiator, EndpointKey::new([9; 32]), [7; 32], outbox, None));
+        assert!(!cut.is_cancelled() && unread.len() == 1);
+        if close {
+            patient.with(|core| core.hang_up(id, "the end"));
+        } else {
+            patient.with(|core| core.carry_out(id, vec![Effect::Send(Vec::new())]));
+        }
+        assert!(cut.is_cancelled() && patient.with(|core| core.sessions.slot(id).is_none()));
+    }
 }
