@@ -6,7 +6,7 @@
 //! Tasks, all owned by [`Net`] and ended by [`Net::shutdown`]:
 //!
 //! - *listener*: accepts connections, at most 1024 at a time; further ones are refused until one ends. Each has a task: it asks the gate, then hands a [`Link`] to the `incoming`
-//!   queue (whose bound the caller chose; a peer is turned away when it stays full for 5 s) and serves blobs beside it (`serve.rs`), as it does on those that this node made. The listener aborts them
+//!   queue (whose bound the caller chose; a peer is turned away when it stays full for 5 s) and serves blobs beside it (`serve.rs`), as it does on those that this node made; one that is half dead it ends (`alive.rs`). The listener aborts them
 //!   when it ends.
 //! - *tidier*: every 10 s, forgets connections that have ended.
 //! - *line*, where there is a relay: the tunnel to it (`line.rs`).
