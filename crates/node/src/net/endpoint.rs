@@ -32,7 +32,7 @@ const MDNS_SERVICE: &str = "chartmesh";
 /// Streams that a peer may have open at a time: that of the link, and its requests.
 const STREAMS: u32 = 33;
 /// How long a connection lives on which nothing arrives. Longer, and a node would wait for one that an outage has broken instead of calling again; shorter, and every busy moment would break one.
-pub(super) const SILENCE: Duration = Duration::from_secs(7);
+const SILENCE: Duration = Duration::from_secs(7);
 /// How often something is sent where there is nothing to say: often enough that some of it arrives within [`SILENCE`] on a bad line.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// What a round trip is taken for until one has been measured. With the 333 ms of RFC 9002 (section 6.2.2) a first packet that is lost is sent again after a second, and a call has several first

@@ -6,14 +6,13 @@
 //! Tasks, all owned by [`Net`] and ended by [`Net::shutdown`]:
 //!
 //! - *listener*: accepts connections, at most 1024 at a time; further ones are refused until one ends. Each has a task: it asks the gate, then hands a [`Link`] to the `incoming`
-//!   queue (whose bound the caller chose; a peer is turned away when it stays full for 5 s) and serves blobs beside it (`serve.rs`), as it does on those that this node made; one that is half dead it ends (`alive.rs`). The listener aborts them
+//!   queue (whose bound the caller chose; a peer is turned away when it stays full for 5 s) and serves blobs beside it (`serve.rs`), as it does on those that this node made; one that falls mute it ends (`mute.rs`). The listener aborts them
 //!   when it ends.
 //! - *tidier*: every 10 s, forgets connections that have ended.
 //! - *line*, where there is a relay: the tunnel to it (`line.rs`).
 //!
 //! A [`Link`] that was handed over belongs to whoever holds it; shutdown closes it under them. [`Net::fetch`] runs in its caller: dropping it stops it, and what it had so far stays for the next.
 
-mod alive;
 mod blobs;
 mod connections;
 mod endpoint;
@@ -21,6 +20,7 @@ mod error;
 mod fetch;
 mod line;
 mod link;
+mod mute;
 mod quiet;
 mod serve;
 mod shadow;
@@ -70,7 +70,7 @@ const WAITING: usize = 16;
 
 const NOT_ADMITTED: VarInt = VarInt::from_u32(1);
 const BUSY: VarInt = VarInt::from_u32(2);
-const HALF_DEAD: VarInt = VarInt::from_u32(3);
+const MUTE: VarInt = VarInt::from_u32(3);
 
 /// Where a node listens, and whom it may ask or tell where nodes are. The default listens everywhere and asks and tells nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -228,11 +228,11 @@ struct Door {
 }
 
 impl Door {
-    /// Serves blobs over a connection until it ends, and ends it when it is half dead.
+    /// Serves blobs over a connection until it ends, and ends it when it falls mute.
     async fn attend(&self, connection: Connection) {
         tokio::select! {
             () = serve::serve(&connection, self.blobs.store(), &self.gate) => {}
-            () = alive::half_dead(&connection) => connection.close(HALF_DEAD, b"half dead"),
+            () = mute::mute(&connection) => connection.close(MUTE, b"mute"),
         }
     }
 }

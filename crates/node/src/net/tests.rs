@@ -1,6 +1,6 @@
 //! The network over real sockets on loopback: no relay, no lookup, nothing outside this process.
 
-mod half_dead;
+mod mute;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -7,8 +7,8 @@ use tokio::net::UdpSocket;
 use super::*;
 
 /// How long everything to the new address is lost: longer than it is challenged.
-const LOST: Duration = Duration::from_secs(4);
-/// A connection that is half dead is noticed, or it is over, within this; a call takes its time as well.
+const LOST: Duration = Duration::from_secs(3);
+/// Within this it is over: what a peer that sends signs of life alone would not end.
 const NOTICED: Duration = Duration::from_secs(20);
 
 /// What stands between two hosts, and calls from another port once it is told to.
@@ -54,7 +54,7 @@ impl Nat {
 }
 
 #[tokio::test]
-async fn a_connection_on_which_the_peer_no_longer_answers_is_ended_and_the_next_call_works() {
+async fn a_connection_on_which_a_peer_can_no_longer_answer_is_ended_and_the_next_call_works() {
     let mut server = node_with(NetConfig { listen: Some("[::1]:0".parse().unwrap()), ..NetConfig::default() }, 1, List::new(&[])).await;
     let client = node(2, List::new(&[])).await;
     let nat = Nat::in_front_of(server.net.addresses()[0]).await;
