@@ -81,7 +81,8 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
         node.with(|core| std::mem::take(&mut core.sessions.left)).iter().for_each(|(peer, left)| net.leave(peer, left));
         let now = Instant::now();
         let mut due = Vec::new();
-        for (_, routes) in node.callable() {
+        let guests = node.with(|core| core.sessions.guests()).into_iter().map(|route| vec![route]);
+        for routes in node.callable().into_iter().map(|(_, routes)| routes).chain(guests) {
             if node.with(|core| routes.iter().any(|route| core.sessions.is_up(&route.endpoint))) {
                 routes.iter().for_each(|route| pauses.is_there(route.endpoint, now));
             } else if !routes.iter().any(|route| called.contains(&route.endpoint)) {
@@ -115,8 +116,8 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
     }
 }
 
-/// Puts this node's addresses on its card when they change, which shows them to peers. When one of its own is gone, what is under way in connections from there may take long to arrive: whoever can be
-/// called is called anew. With the others the old connection has to do, until they call.
+/// Puts this node's addresses on its card when they change, which shows them to peers. When one of its own is gone, what is under way in connections from there may take long to arrive, or may
+/// not: everybody is called anew. So is who cannot be called as a contact, for a while, where its connection comes from.
 pub(crate) async fn follow_addresses(node: Node, net: Arc<Net>) {
     let mut addresses = net.addresses();
     let mut own = own_among(&addresses);
@@ -130,7 +131,7 @@ pub(crate) async fn follow_addresses(node: Node, net: Arc<Net>) {
         let callable = node.callable().into_iter().flat_map(|(_, routes)| routes).map(|route| route.endpoint).collect();
         let told = node.with(|core| {
             if !own.is_subset(&now) {
-                core.renew_all(&callable);
+                core.renew_all(&callable, |peer| net.path(peer).and_then(|path| path.back(*peer)));
             }
             let relay = core.replica.me.card.contact.relay.clone();
             core.set_contact(addresses.iter().map(ToString::to_string).collect(), relay)

@@ -6,6 +6,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use chartmesh_consent::{Scope, decide_scope};
@@ -17,13 +18,22 @@ use chartmesh_vault::Table;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::{api::ApiError, core::Core, net, peers::Met, time};
+use crate::{
+    api::ApiError,
+    core::Core,
+    net::{self, Route},
+    peers::Met,
+    time,
+};
 
 /// What a node whose disk has failed says to its peers.
 const STOPPED: &str = "this node has stopped";
 
 /// What it says to those whom it calls anew, from another address.
 const MOVED: &str = "this node has moved";
+
+/// How long a guest is called.
+const GUEST_STAYS: Duration = Duration::from_secs(120);
 
 /// What leaves through a link.
 pub(crate) enum Out {
@@ -101,6 +111,8 @@ pub(crate) struct Sessions {
     pub(crate) received: u64,
     /// Addresses that peers have left and this node can call them elsewhere; for the caller to look into.
     pub(crate) left: BTreeMap<EndpointKey, BTreeSet<String>>,
+    /// Who had a session when this node moved, and cannot be called as a contact: where its connection came from, and when that was.
+    guests: BTreeMap<EndpointKey, (Route, Instant)>,
     /// Why sessions ended, by endpoint; the latest.
     pub(crate) ended: BTreeMap<EndpointKey, String>,
 }
@@ -158,6 +170,12 @@ impl Sessions {
     /// A session, or the one that has taken its place.
     pub(crate) fn current(&self, id: u64, remote: &EndpointKey) -> Option<&Slot> {
         self.slots.get(&id).or_else(|| self.slots.values().find(|slot| slot.remote() == *remote))
+    }
+
+    /// Guests who have not come back, and may still be where they were.
+    pub(crate) fn guests(&mut self) -> Vec<Route> {
+        self.guests.retain(|_, (_, since)| since.elapsed() < GUEST_STAYS);
+        self.guests.values().map(|(route, _)| route.clone()).collect()
     }
 
     /// Whether a session with this endpoint is up.
@@ -239,6 +257,7 @@ impl Core {
             },
         );
         self.sessions.ended.remove(&remote);
+        self.sessions.guests.remove(&remote);
         self.carry_out(id, effects);
         id
     }
@@ -419,10 +438,17 @@ impl Core {
         self.sessions.signals.sessions.notify_waiters();
     }
 
-    /// Ends the sessions with these, to call them anew.
-    pub(crate) fn renew_all(&mut self, callable: &BTreeSet<EndpointKey>) {
-        let ids: Vec<u64> = self.sessions.slots.iter().filter(|(_, slot)| callable.contains(&slot.remote())).map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.hang_up(id, MOVED));
+    /// Ends sessions to call anew: with those who can be called, and with the others where they are seen. What goes on over the old connections may not arrive: its answers go to where this
+    /// node was.
+    pub(crate) fn renew_all(&mut self, callable: &BTreeSet<EndpointKey>, seen: impl Fn(&EndpointKey) -> Option<Route>) {
+        let slots: Vec<(u64, EndpointKey)> = self.sessions.slots.iter().map(|(id, slot)| (*id, slot.remote())).collect();
+        for (id, remote) in slots {
+            if !callable.contains(&remote) {
+                let Some(route) = seen(&remote) else { continue };
+                self.sessions.guests.insert(remote, (route, Instant::now()));
+            }
+            self.hang_up(id, MOVED);
+        }
         self.sessions.signals.dial.notify_one();
     }
 

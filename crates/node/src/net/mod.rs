@@ -120,6 +120,16 @@ pub struct Path {
     pub address: String,
 }
 
+impl Path {
+    /// The way back to the peer that this is the path to.
+    pub fn back(self, endpoint: EndpointKey) -> Option<Route> {
+        if self.relayed {
+            return Some(Route { endpoint, addresses: Vec::new(), relay: Some(self.address) });
+        }
+        Some(Route { endpoint, addresses: vec![self.address.parse().ok()?], relay: None })
+    }
+}
+
 /// The serving rule (protocol.md "Replication"). Asked from the network's tasks, often, so an answer must be quick and must not wait.
 pub trait Gate: Send + Sync + 'static {
     /// Whether a peer may connect at all, for links or blobs.

@@ -177,6 +177,25 @@ async fn a_new_address_is_told_within_the_session_and_kept_of_those_who_are_know
     });
 }
 
+/// Where a guest is, only its connection tells.
+#[tokio::test]
+async fn who_has_moved_calls_its_guests_where_they_are_seen() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = [node(&directory, Kind::Patient, "maria").await, node(&directory, Kind::Practitioner, "clinic").await];
+    let [(_, guest), (clinic, _)] = &nodes;
+    let _meeting = Meeting::begin(&nodes[0], &nodes[1]);
+    let sessions = || clinic.with(|core| (core.sessions.is_up(guest), core.sessions.guests()));
+    clinic.with(|core| core.renew_all(&BTreeSet::new(), |_| None));
+    assert_eq!(sessions(), (true, Vec::new()), "a connection that has no path may get one");
+    let route = Route { endpoint: *guest, addresses: vec!["192.0.2.7:40112".parse().expect("an address")], relay: None };
+    clinic.with(|core| core.renew_all(&BTreeSet::new(), |_| Some(route.clone())));
+    assert_eq!(sessions(), (false, vec![route.clone()]));
+    let _meeting = Meeting::begin(&nodes[1], &nodes[0]);
+    assert_eq!(sessions(), (true, Vec::new()), "it has come back");
+    clinic.with(|core| core.renew_all(&BTreeSet::from([*guest]), |_| Some(route.clone())));
+    assert_eq!(sessions(), (false, Vec::new()), "a contact is called as its card says");
+}
+
 /// Documents of one patient do not wait for the node of another that does not answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_does_not_answer_holds_up_no_other() {
