@@ -117,7 +117,7 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
 }
 
 /// Puts this node's addresses on its card when they change, which shows them to peers. When one of its own is gone, what is under way in connections from there may take long to arrive, or may
-/// not: everybody is called anew. So is who cannot be called as a contact, for a while, where its connection comes from.
+/// not: whoever can be called is called anew. With the others the old connection has to do, until they call; if it ends before, they are called where it came from.
 pub(crate) async fn follow_addresses(node: Node, net: Arc<Net>) {
     let mut addresses = net.addresses();
     let mut own = own_among(&addresses);

@@ -111,7 +111,7 @@ pub(crate) struct Sessions {
     pub(crate) received: u64,
     /// Addresses that peers have left and this node can call them elsewhere; for the caller to look into.
     pub(crate) left: BTreeMap<EndpointKey, BTreeSet<String>>,
-    /// Who had a session when this node moved, and cannot be called as a contact: where its connection came from, and when that was.
+    /// Who had a session when this node moved, and is no contact that could be called: where its connection came from, and when that was.
     guests: BTreeMap<EndpointKey, (Route, Instant)>,
     /// Why sessions ended, by endpoint; the latest.
     pub(crate) ended: BTreeMap<EndpointKey, String>,
@@ -172,7 +172,7 @@ impl Sessions {
         self.slots.get(&id).or_else(|| self.slots.values().find(|slot| slot.remote() == *remote))
     }
 
-    /// Guests who have not come back, and may still be where they were.
+    /// Who has not come back since this node moved, and may still be where it was.
     pub(crate) fn guests(&mut self) -> Vec<Route> {
         self.guests.retain(|_, (_, since)| since.elapsed() < GUEST_STAYS);
         self.guests.values().map(|(route, _)| route.clone()).collect()
@@ -257,7 +257,6 @@ impl Core {
             },
         );
         self.sessions.ended.remove(&remote);
-        self.sessions.guests.remove(&remote);
         self.carry_out(id, effects);
         id
     }
@@ -342,7 +341,11 @@ impl Core {
                     self.sessions.signals.sessions.notify_waiters();
                 }
             }
-            Effect::Peer(card) => self.meet(id, card)?,
+            Effect::Peer(card) => {
+                let remote = self.sessions.slots.get(&id).map(Slot::remote);
+                remote.map(|remote| self.sessions.guests.remove(&remote));
+                self.meet(id, card)?;
+            }
             Effect::Moved(card) => {
                 if let (Some(known), Some(slot)) = (self.peers.get(&card.profile.party), self.sessions.slots.get(&id)) {
                     let left = self.sessions.left.entry(slot.remote()).or_default();
@@ -438,16 +441,16 @@ impl Core {
         self.sessions.signals.sessions.notify_waiters();
     }
 
-    /// Ends sessions to call anew: with those who can be called, and with the others where they are seen. What goes on over the old connections may not arrive: its answers go to where this
-    /// node was.
+    /// This node has moved: ends the sessions with those who can be called, to call them anew. What goes on over the old connections may not arrive, since answers go to where this node was. The others
+    /// have to hear of it there, and call; those whose session ends before are called where they are seen.
     pub(crate) fn renew_all(&mut self, callable: &BTreeSet<EndpointKey>, seen: impl Fn(&EndpointKey) -> Option<Route>) {
         let slots: Vec<(u64, EndpointKey)> = self.sessions.slots.iter().map(|(id, slot)| (*id, slot.remote())).collect();
         for (id, remote) in slots {
-            if !callable.contains(&remote) {
-                let Some(route) = seen(&remote) else { continue };
+            if callable.contains(&remote) {
+                self.hang_up(id, MOVED);
+            } else if let Some(route) = seen(&remote) {
                 self.sessions.guests.insert(remote, (route, Instant::now()));
             }
-            self.hang_up(id, MOVED);
         }
         self.sessions.signals.dial.notify_one();
     }

@@ -179,19 +179,19 @@ async fn a_new_address_is_told_within_the_session_and_kept_of_those_who_are_know
 
 /// Where a guest is, only its connection tells.
 #[tokio::test]
-async fn who_has_moved_calls_its_guests_where_they_are_seen() {
+async fn who_has_moved_calls_its_guests_where_they_were_seen_unless_they_call() {
     let directory = tempfile::tempdir().expect("a directory");
     let nodes = [node(&directory, Kind::Patient, "maria").await, node(&directory, Kind::Practitioner, "clinic").await];
     let [(_, guest), (clinic, _)] = &nodes;
     let _meeting = Meeting::begin(&nodes[0], &nodes[1]);
     let sessions = || clinic.with(|core| (core.sessions.is_up(guest), core.sessions.guests()));
-    clinic.with(|core| core.renew_all(&BTreeSet::new(), |_| None));
-    assert_eq!(sessions(), (true, Vec::new()), "a connection that has no path may get one");
     let route = Route { endpoint: *guest, addresses: vec!["192.0.2.7:40112".parse().expect("an address")], relay: None };
     clinic.with(|core| core.renew_all(&BTreeSet::new(), |_| Some(route.clone())));
-    assert_eq!(sessions(), (false, vec![route.clone()]));
-    let _meeting = Meeting::begin(&nodes[1], &nodes[0]);
-    assert_eq!(sessions(), (true, Vec::new()), "it has come back");
+    assert_eq!(sessions(), (true, vec![route.clone()]), "the guest may hear of it");
+    let mut meeting = Meeting::begin(&nodes[1], &nodes[0]);
+    assert_eq!(sessions(), (true, vec![route.clone()]), "whether it answers is to be seen");
+    meeting.carry_all();
+    assert_eq!(sessions(), (true, Vec::new()));
     clinic.with(|core| core.renew_all(&BTreeSet::from([*guest]), |_| Some(route.clone())));
     assert_eq!(sessions(), (false, Vec::new()), "a contact is called as its card says");
 }
