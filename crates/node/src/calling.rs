@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Pause after the first call.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two calls to a peer that was there lately: an outage is hoped to end, and it is to be noticed at once when it does.
-const SHORT_PAUSE: Duration = Duration::from_secs(2);
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two calls to one that was not.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// What is lately.
@@ -71,7 +71,7 @@ impl Pauses {
     }
 }
 
-/// Calls everybody without a session, side by side: those who have waited longest first.
+/// Calls everybody without a session, side by side: contacts before guests, those who have waited longest first.
 pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
     let mut pauses = Pauses::default();
     let mut calls: JoinSet<(Vec<Route>, bool)> = JoinSet::new();
@@ -81,17 +81,19 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
         node.with(|core| std::mem::take(&mut core.sessions.left)).iter().for_each(|(peer, left)| net.leave(peer, left));
         let now = Instant::now();
         let mut due = Vec::new();
-        let guests = node.with(|core| core.sessions.guests()).into_iter().map(|route| vec![route]);
-        for routes in node.callable().into_iter().map(|(_, routes)| routes).chain(guests) {
+        let callable: Vec<Vec<Route>> = node.callable().into_iter().map(|(_, routes)| routes).collect();
+        let known: BTreeSet<EndpointKey> = callable.iter().flatten().map(|route| route.endpoint).collect();
+        let guests = node.with(|core| core.sessions.guests()).into_iter().filter(|guest| !known.contains(&guest.endpoint));
+        for (guest, routes) in callable.into_iter().map(|routes| (false, routes)).chain(guests.map(|route| (true, vec![route]))) {
             if node.with(|core| routes.iter().any(|route| core.sessions.is_up(&route.endpoint))) {
                 routes.iter().for_each(|route| pauses.is_there(route.endpoint, now));
             } else if !routes.iter().any(|route| called.contains(&route.endpoint)) {
-                due.push((routes.iter().filter_map(|route| pauses.due(&route.endpoint)).max(), routes));
+                due.push((guest, routes.iter().filter_map(|route| pauses.due(&route.endpoint)).max(), routes));
             }
         }
-        due.retain(|(when, _)| when.is_none_or(|when| when <= now));
-        due.sort_by_key(|(when, _)| *when);
-        for (_, routes) in due.into_iter().take(CALLS.saturating_sub(calls.len())) {
+        due.retain(|(_, when, _)| when.is_none_or(|when| when <= now));
+        due.sort_by_key(|(guest, when, _)| (*guest, *when));
+        for (.., routes) in due.into_iter().take(CALLS.saturating_sub(calls.len())) {
             called.extend(routes.iter().map(|route| route.endpoint));
             let (node, net) = (node.clone(), net.clone());
             calls.spawn(async move {

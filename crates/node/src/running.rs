@@ -8,7 +8,6 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::ApiError,
@@ -16,7 +15,7 @@ use crate::{
     net::{Link, LinkReceiver, LinkSender, Net, NetConfig, NetError, Route},
     node::{Door, Node, Ready},
     peers::routes,
-    session::{Out, Outbox},
+    session::{Out, Outbox, Outgoing},
 };
 
 /// Links that may wait to be taken.
@@ -25,6 +24,8 @@ const WAITING_LINKS: usize = 16;
 const WAITING_FRAMES: usize = 4096;
 /// How long a call may take.
 pub(crate) const CALL_WAIT: Duration = Duration::from_secs(5);
+/// How long the last frames of a session may take.
+const LAST_FRAMES: Duration = Duration::from_secs(30);
 /// How long the end waits for what sessions still have to say.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -102,15 +103,13 @@ impl Node {
         let side = if link.initiator() { Side::Initiator } else { Side::Responder };
         let remote = link.remote();
         let (sender, receiver) = link.split();
-        let (outbox, queue) = mpsc::channel(WAITING_FRAMES);
-        let cut = CancellationToken::new();
-        let outbox = Outbox { queue: outbox, cut: cut.clone() };
+        let (outbox, outgoing) = Outbox::new(WAITING_FRAMES);
         let nonce = *SigningSecret::generate().expose_seed();
         let id = self.with(|core| core.attach(side, remote, nonce, outbox, claim));
         let writing = self.0.writing.clone();
         tokio::spawn(async move {
             let _part = writing.read_owned().await;
-            write(sender, queue, cut).await;
+            write(sender, outgoing).await;
         });
         tokio::spawn(read(self.clone(), id, receiver));
         id
@@ -161,7 +160,8 @@ async fn accept(node: Node, mut incoming: mpsc::Receiver<Link>) {
     }
 }
 
-async fn write(mut sender: LinkSender, mut queue: mpsc::Receiver<Out>, cut: CancellationToken) {
+async fn write(mut sender: LinkSender, outgoing: Outgoing) {
+    let Outgoing { mut queue, cut, over } = outgoing;
     let until_close = async {
         while let Some(out) = queue.recv().await {
             match out {
@@ -176,8 +176,13 @@ async fn write(mut sender: LinkSender, mut queue: mpsc::Receiver<Out>, cut: Canc
         }
         None
     };
+    let too_late = async {
+        over.cancelled().await;
+        tokio::time::sleep(LAST_FRAMES).await;
+    };
     let close = tokio::select! {
         () = cut.cancelled() => None,
+        () = too_late => None,
         close = until_close => close,
     };
     match close {

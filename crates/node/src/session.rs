@@ -43,18 +43,40 @@ pub(crate) enum Out {
     Close(String),
 }
 
-/// The way to a link's writer.
+/// The way to a link's writer. The link ends when it is dropped.
 pub(crate) struct Outbox {
-    pub(crate) queue: mpsc::Sender<Out>,
-    /// Ends the link at once, whatever waits in the queue: nobody is there, or nobody reads.
+    queue: mpsc::Sender<Out>,
+    cut: CancellationToken,
+    over: CancellationToken,
+}
+
+/// The writer's end of it.
+pub(crate) struct Outgoing {
+    pub(crate) queue: mpsc::Receiver<Out>,
+    /// The link is to end at once, whatever waits in the queue: nobody is there, or nobody reads.
     pub(crate) cut: CancellationToken,
+    /// No more will come.
+    pub(crate) over: CancellationToken,
 }
 
 impl Outbox {
+    /// For so many frames.
+    pub(crate) fn new(room: usize) -> (Self, Outgoing) {
+        let (sender, queue) = mpsc::channel(room);
+        let (cut, over) = (CancellationToken::new(), CancellationToken::new());
+        (Self { queue: sender, cut: cut.clone(), over: over.clone() }, Outgoing { queue, cut, over })
+    }
+
     fn close(&self, reason: &str) {
         if self.queue.try_send(Out::Close(reason.to_owned())).is_err() {
             self.cut.cancel();
         }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.over.cancel();
     }
 }
 
@@ -71,14 +93,6 @@ pub(crate) struct Slot {
     claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
     /// The peer was sent an invitation in this session.
     invited: bool,
-    /// Cancelled when the session is over.
-    over: CancellationToken,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.over.cancel();
-    }
 }
 
 /// Signals between the core and the tasks around it.
@@ -242,20 +256,7 @@ impl Core {
         let effects = session.start(&self.replica, time::now());
         let id = self.sessions.next;
         self.sessions.next += 1;
-        self.sessions.slots.insert(
-            id,
-            Slot {
-                side,
-                session,
-                outbox,
-                settled: false,
-                told_pending: None,
-                not_given: BTreeSet::new(),
-                claim,
-                invited: false,
-                over: CancellationToken::new(),
-            },
-        );
+        self.sessions.slots.insert(id, Slot { side, session, outbox, settled: false, told_pending: None, not_given: BTreeSet::new(), claim, invited: false });
         self.sessions.ended.remove(&remote);
         self.carry_out(id, effects);
         id
@@ -335,15 +336,14 @@ impl Core {
         match effect {
             Effect::Send(frame) => {
                 let full = self.sessions.slots.get(&id).is_some_and(|slot| slot.outbox.queue.try_send(Out::Frame(frame)).is_err());
-                if full && let Some(slot) = self.sessions.slots.remove(&id) {
-                    // It does not read what it asks for.
-                    slot.outbox.cut.cancel();
-                    self.sessions.signals.sessions.notify_waiters();
+                if full {
+                    self.hang_up(id, "the peer does not read what it asks for");
                 }
             }
             Effect::Peer(card) => {
-                let remote = self.sessions.slots.get(&id).map(Slot::remote);
-                remote.map(|remote| self.sessions.guests.remove(&remote));
+                if let Some(slot) = self.sessions.slots.get(&id) {
+                    self.sessions.guests.remove(&slot.remote());
+                }
                 self.meet(id, card)?;
             }
             Effect::Moved(card) => {
@@ -436,6 +436,7 @@ impl Core {
     pub(crate) fn hang_up(&mut self, id: u64, reason: &str) {
         if let Some(slot) = self.sessions.slots.remove(&id) {
             slot.outbox.close(reason);
+            self.sessions.guests.remove(&slot.remote());
             self.sessions.ended.insert(slot.session.remote(), if reason.is_empty() { "done".to_owned() } else { reason.to_owned() });
         }
         self.sessions.signals.sessions.notify_waiters();
@@ -652,7 +653,7 @@ impl Core {
             Peer::Device(_) | Peer::Custodian(_) => true,
             Peer::Party(_) | Peer::Stranger => one.author == Some(card.profile.party),
         });
-        met.map(|(session, _, slot)| Source { session, peer: net::Source { endpoint: slot.remote(), gone: slot.over.clone() } }).collect()
+        met.map(|(session, _, slot)| Source { session, peer: net::Source { endpoint: slot.remote(), gone: slot.outbox.over.clone() } }).collect()
     }
 
     /// Tells one session at once, ahead of what it has yet to send.

@@ -285,7 +285,10 @@ impl Blobs {
 
     /// Every hash that the store knows, complete or not.
     async fn entries(&self) -> Result<Vec<Hash>, NetError> {
-        self.store().list().hashes().await.map_err(NetError::store)
+        match self.store().list().hashes().await {
+            Ok(hashes) => Ok(hashes),
+            Err(error) => Err(self.cause(error).await),
+        }
     }
 
     /// After an unclean end: an entry can have reached the disk before its file did.
@@ -436,7 +439,8 @@ mod tests {
         blobs.store().shutdown().await.expect("its database ends");
         fs::remove_dir_all(dir.path()).expect("the disk is gone");
 
-        let swept = blobs.0.sweeper.sweep(HashSet::new(), blobs.ended()).await;
-        assert!(matches!(&swept, Err(NetError::Store(why)) if why.contains("No such file")), "{swept:?}");
+        for ended in [blobs.0.sweeper.sweep(HashSet::new(), blobs.ended()).await, blobs.delete(&[BlobHash::of(b"any")]).await] {
+            assert!(matches!(&ended, Err(NetError::Store(why)) if why.contains("No such file")), "{ended:?}");
+        }
     }
 }

@@ -10,7 +10,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chartmesh_identity::EndpointKey;
-use iroh::endpoint::{Connection, ConnectionError, ReadExactError, RecvStream, SendStream, VarInt};
+use iroh::endpoint::{Connection, ReadExactError, RecvStream, SendStream, VarInt};
 use tokio::time::timeout;
 
 use super::error::NetError;
@@ -118,9 +118,12 @@ impl LinkSender {
         self.close(0, "").await;
     }
 
-    /// Ends the link at once. What is under way is lost.
+    /// Ends the link at once, if it has not ended. What is under way is lost.
     pub fn abort(self) {
-        self.held.0.close(GONE, b"");
+        // A second end would take the place of the first, and of its reason.
+        if self.held.0.close_reason().is_none() {
+            self.held.0.close(GONE, b"");
+        }
     }
 
     /// Ends the link: the peer reads all frames sent before, then `code` and `reason` (cut to 256 bytes). Returns when the peer has read them, or after five seconds.
@@ -149,7 +152,7 @@ pub struct LinkReceiver {
 }
 
 impl LinkReceiver {
-    /// The next frame; `None` after the peer finished or this side closed. A peer's close with another code than 0 is [`NetError::Closed`].
+    /// The next frame; `None` after the peer finished. A peer's close with another code than 0 is [`NetError::Closed`].
     ///
     /// Not cancel safe: a call dropped midway loses its place in the stream, so one task reads until the end.
     pub async fn recv(&mut self) -> Result<Option<Vec<u8>>, NetError> {
@@ -166,7 +169,7 @@ impl LinkReceiver {
         match self.recv.read_exact(&mut length).await {
             Ok(()) => {}
             Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
-            Err(error) => return self.ending(error),
+            Err(error) => return Err(NetError::lost(error)),
         }
         let length = u32::from_be_bytes(length);
         if length == CLOSE {
@@ -196,13 +199,6 @@ impl LinkReceiver {
         match u32::from_be_bytes(*code) {
             0 => Ok(None),
             code => Err(NetError::Closed { code, reason: String::from_utf8_lossy(reason).chars().filter(|c| !c.is_control()).collect() }),
-        }
-    }
-
-    fn ending(&self, error: ReadExactError) -> Result<Option<Vec<u8>>, NetError> {
-        match self.held.0.close_reason() {
-            Some(ConnectionError::LocallyClosed) => Ok(None),
-            _ => Err(NetError::lost(error)),
         }
     }
 }

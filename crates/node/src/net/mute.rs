@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use iroh::endpoint::{Connection, FrameStats};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How often a connection is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -18,14 +18,18 @@ const ASKED: u64 = 2;
 /// Comes when the peer was heard for [`VALIDATION`], and nothing of it acknowledged.
 pub(super) async fn mute(connection: &Connection) {
     let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut asked, mut answered, mut since) = (0, 0, Instant::now());
     loop {
         let now = looks.tick().await;
         let stats = connection.stats();
         let (heard, said) = (to_be_answered(&stats.frame_rx), stats.frame_tx.acks + stats.frame_tx.path_acks);
-        if said != answered || heard == asked {
-            (asked, answered, since) = (heard, said, now);
-        } else if heard - asked >= ASKED && now - since >= VALIDATION {
+        if said != answered {
+            (asked, answered) = (heard, said);
+        }
+        if heard - asked < ASKED {
+            since = now;
+        } else if now - since >= VALIDATION {
             tracing::info!("a connection has fallen mute and is ended");
             return;
         }

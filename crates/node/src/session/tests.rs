@@ -11,14 +11,13 @@ use chartmesh_ledger::{Action, Blob};
 use chartmesh_sealing::MAX_SEALED;
 use chartmesh_vault::Batch;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::{Out, Outbox};
 use crate::{
     api::{PeerSource, Request, TermsInput},
     core::Core,
     home::Home,
-    net::{ALPN, Route},
+    net::{ALPN, MAX_FRAME, Route},
     node::Node,
     setup,
     write::{Parts, Writer},
@@ -64,10 +63,9 @@ struct Meeting<'n> {
 impl<'n> Meeting<'n> {
     fn begin(caller: &'n (Node, EndpointKey), called: &'n (Node, EndpointKey)) -> Self {
         let end = |(node, _): &'n (Node, EndpointKey), side, remote| {
-            let (queue, out) = mpsc::channel(1000);
-            let outbox = Outbox { queue, cut: CancellationToken::new() };
+            let (outbox, out) = Outbox::new(1000);
             let id = node.with(|core| core.attach(side, remote, [7; 32], outbox, None));
-            (node, id, out)
+            (node, id, out.queue)
         };
         Self { ends: [end(caller, Side::Initiator, called.1), end(called, Side::Responder, caller.1)] }
     }
@@ -280,22 +278,31 @@ async fn what_cannot_be_as_it_is_said_to_be_is_not_waited_for() {
 }
 
 /// Else the link would stay open, and the peer would wait on it for a session that is over.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_link_of_a_peer_that_does_not_read_is_cut() {
     let directory = tempfile::tempdir().expect("a directory");
     let (patient, _) = node(&directory, Kind::Patient, "maria").await;
-    for close in [false, true] {
-        let (queue, unread) = mpsc::channel(1);
-        let cut = CancellationToken::new();
-        let outbox = Outbox { queue, cut: cut.clone() };
-        // The first frame takes all the room.
-        let id = patient.with(|core| core.attach(Side::Initiator, EndpointKey::new([9; 32]), [7; 32], outbox, None));
-        assert!(!cut.is_cancelled() && unread.len() == 1);
-        if close {
-            patient.with(|core| core.hang_up(id, "the end"));
-        } else {
-            patient.with(|core| core.carry_out(id, vec![Effect::Send(Vec::new())]));
+    let (silent, called) = node(&directory, Kind::Practitioner, "clinic").await;
+    let (clinic, _asked) = mute(&silent).await;
+    patient.start_network(Some("127.0.0.1:0".parse().expect("an address")), false).await.expect("a network");
+    let net = patient.net().await.expect("a network");
+    let route = Route { endpoint: called, addresses: clinic.bound_sockets(), relay: None };
+    let id = patient.call(&net, &[route], WAIT).await.expect("a link");
+    patient.with(|core| core.carry_out(id, (0..4).map(|_| Effect::Send(vec![0; MAX_FRAME])).collect()));
+    // More than the peer's window holds waits now, and at some time so much that there is no room.
+    patient.with(|core| {
+        while core.sessions.slot(id).is_some() {
+            core.carry_out(id, vec![Effect::Send(Vec::new())]);
         }
-        assert!(cut.is_cancelled() && patient.with(|core| core.sessions.slot(id).is_none()));
-    }
+        assert_eq!(core.sessions.ended.get(&called).map(String::as_str), Some("the peer does not read what it asks for"));
+    });
+    tokio::time::timeout(WAIT, async {
+        while net.path(&called).is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the connection ends");
+    drop(net);
+    patient.stop().await.expect("the end");
 }

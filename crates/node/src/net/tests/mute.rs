@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use iroh::endpoint::ConnectionError;
 use tokio::net::UdpSocket;
 
 use super::*;
@@ -64,6 +65,7 @@ async fn a_connection_on_which_a_peer_can_no_longer_answer_is_ended_and_the_next
     let (mut to_client, mut from_client) = server.links.recv().await.unwrap().split();
     assert_eq!(from_client.recv().await.unwrap().unwrap(), b"before");
 
+    let seen = server.net.connections.newest(&key(2)).unwrap();
     nat.renumbered.store(true, Ordering::SeqCst);
     to_server.send(b"after").await.unwrap();
     assert_eq!(from_client.recv().await.unwrap().unwrap(), b"after");
@@ -71,6 +73,8 @@ async fn a_connection_on_which_a_peer_can_no_longer_answer_is_ended_and_the_next
     to_client.send(b"an answer").await.unwrap();
     let answered = tokio::time::timeout(NOTICED, from_server.recv()).await;
     assert!(matches!(&answered, Ok(Err(NetError::Lost(_)))), "the server was heard, and neither answered nor was left: {answered:?}");
+
+    assert!(matches!(seen.close_reason(), Some(ConnectionError::LocallyClosed)), "the side that is mute ends it");
 
     let (mut to_server, mut from_server) = client.net.connect(&route, WAIT).await.unwrap().split();
     to_server.send(b"again").await.unwrap();
