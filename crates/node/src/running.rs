@@ -1,12 +1,13 @@
 //! What runs while a node is on the network: see the crate's documentation for the tasks.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use chartmesh_exchange::{Event, Side};
 use chartmesh_identity::{Card, Signed, SigningSecret};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
+    time::timeout,
 };
 
 use crate::{
@@ -176,14 +177,16 @@ async fn write(mut sender: LinkSender, outgoing: Outgoing) {
         }
         None
     };
-    let too_late = async {
-        over.cancelled().await;
-        tokio::time::sleep(LAST_FRAMES).await;
+    let in_time = async {
+        let mut until_close = pin!(until_close);
+        tokio::select! {
+            close = &mut until_close => close,
+            () = over.cancelled() => timeout(LAST_FRAMES, until_close).await.unwrap_or(None),
+        }
     };
     let close = tokio::select! {
         () = cut.cancelled() => None,
-        () = too_late => None,
-        close = until_close => close,
+        close = in_time => close,
     };
     match close {
         None => sender.abort(),

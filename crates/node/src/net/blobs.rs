@@ -173,8 +173,9 @@ impl Blobs {
 
     /// Comes when the database has ended, with the reason.
     async fn ended(&self) -> NetError {
+        let mut asks = tokio::time::interval(ASK);
         loop {
-            tokio::time::sleep(ASK).await;
+            asks.tick().await;
             // Any hash will do, but that of nothing: the database is not asked for it.
             if let Err(error) = self.store().status(Hash::from_bytes([0; 32])).await {
                 return self.cause(error).await;
