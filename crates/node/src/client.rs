@@ -7,7 +7,7 @@ use crate::{
     api::{ApiError, Request, Response},
     control, doctor,
     home::Home,
-    node::{LOCK_PAUSE, Node},
+    node::{Doing, LOCK_PAUSE, Node},
 };
 
 /// A node to ask.
@@ -36,12 +36,14 @@ async fn running(home: &Home) -> UnixStream {
 
 impl Client {
     /// Connects to the running node, or opens the home. The passphrase is only needed in the second case.
-    pub async fn open(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Self, ApiError> {
-        tokio::select! {
-            biased;
-            stream = running(home) => Ok(Self(Way::Socket(Mutex::new(stream)))),
-            node = Node::open(home, passphrase) => Ok(Self(Way::Here(Box::new(node?)))),
-        }
+    pub fn open<'a>(home: &'a Home, passphrase: Option<&'a Zeroizing<String>>) -> Doing<'a, Self> {
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                stream = running(home) => Ok(Self(Way::Socket(Mutex::new(stream)))),
+                node = Node::open(home, passphrase) => Ok(Self(Way::Here(Box::new(node?)))),
+            }
+        })
     }
 
     /// Connects to the running node, or leaves the home closed: for what a home is asked that may no longer open.
@@ -53,7 +55,11 @@ impl Client {
     }
 
     /// Asks.
-    pub async fn ask(&self, request: Request) -> Result<Response, ApiError> {
+    pub fn ask(&self, request: Request) -> Doing<'_, Response> {
+        Box::pin(self.answer(request))
+    }
+
+    async fn answer(&self, request: Request) -> Result<Response, ApiError> {
         match &self.0 {
             Way::Here(node) => node.ask(request).await,
             Way::Closed(home, passphrase) => match request {

@@ -103,7 +103,7 @@ impl Drop for SocketFile {
 
 async fn converse(node: Node, mut stream: UnixStream) {
     while let Ok(request) = receive::<Request>(&mut stream).await {
-        let mut asked = Box::pin(node.ask(request));
+        let mut asked = node.ask(request);
         let mut working = interval(WORKING);
         working.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut there = true;

@@ -48,5 +48,5 @@ mod time;
 mod view;
 mod write;
 
-pub use node::{Node, Ready};
+pub use node::{Doing, Node, Ready};
 pub use reports::verify_ledger_file;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -45,6 +46,9 @@ pub(crate) struct Inner {
     /// Held in part by every link's writer, so that the end waits for the last word.
     pub(crate) writing: Arc<tokio::sync::RwLock<()>>,
 }
+
+/// What the node does for a program, boxed: so its machinery is compiled once, in this crate, and not again in each one that awaits it.
+pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, ApiError>> + Send + 'a>>;
 
 /// What a node says when it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,9 +103,8 @@ pub(crate) fn advised(home: &Home, error: &VaultError) -> ApiError {
 
 impl Node {
     /// Opens the home of a node; nobody else may have it open.
-    pub async fn open(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<Self, ApiError> {
-        // On the heap: what it takes to open everything is too much for the stack of whoever opens several.
-        Box::pin(Self::with_vault(home, open_vault(home, passphrase).await?)).await
+    pub fn open<'a>(home: &'a Home, passphrase: Option<&'a Zeroizing<String>>) -> Doing<'a, Self> {
+        Box::pin(async move { Self::with_vault(home, open_vault(home, passphrase).await?).await })
     }
 
     /// Opens a home whose vault is open.
@@ -136,12 +139,16 @@ impl Node {
     }
 
     /// Starts the network and the control socket, and keeps both up until [`Node::stop`].
-    pub async fn serve(&self, listen: Option<SocketAddr>) -> Result<Ready, ApiError> {
-        self.start_network(listen, true).await
+    pub fn serve(&self, listen: Option<SocketAddr>) -> Doing<'_, Ready> {
+        Box::pin(self.start_network(listen, true))
     }
 
     /// Ends everything that runs and closes the stores. What was acknowledged is on disk before.
-    pub async fn stop(&self) -> Result<(), ApiError> {
+    pub fn stop(&self) -> Doing<'_, ()> {
+        Box::pin(self.close())
+    }
+
+    async fn close(&self) -> Result<(), ApiError> {
         let close = async {
             self.stop_network().await;
             self.0.blobs.shutdown().await.map_err(ApiError::failed)
@@ -158,7 +165,11 @@ impl Node {
     }
 
     /// Answers a question.
-    pub async fn ask(&self, request: Request) -> Result<Response, ApiError> {
+    pub fn ask(&self, request: Request) -> Doing<'_, Response> {
+        Box::pin(self.answer(request))
+    }
+
+    async fn answer(&self, request: Request) -> Result<Response, ApiError> {
         match request {
             Request::Card => Ok(Response::Card(self.with(|core| core.card_info()))),
             Request::PeerAdd { source, alias } => self.peer_add(source, alias).await.map(Response::Peer),

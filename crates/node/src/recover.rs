@@ -19,7 +19,7 @@ use crate::{
     duties::{renew_all, store_keys},
     home::Home,
     net::Route,
-    node::Node,
+    node::{Doing, Node},
     peers::routes,
     secrets::{Keys, PatientSecrets, Secrets, seed},
     setup::{begin_vault, check_name, finish_vault},
@@ -46,7 +46,19 @@ pub struct Recovered {
 const UNNAMED: &str = "Patient";
 
 /// Makes a new device for a patient who lost the old one, from the words and any custodian or other device. If it is cut off, there is no home, and it can be done again.
-pub async fn recover(
+pub fn recover<'a>(
+    home: &'a Home,
+    words: &'a RecoveryWords,
+    from: PeerSource,
+    name: Option<&'a str>,
+    passphrase: Option<&'a Zeroizing<String>>,
+    wait: Duration,
+) -> Doing<'a, Recovered> {
+    Box::pin(attempt(home, words, from, name, passphrase, wait))
+}
+
+/// [`recover`].
+async fn attempt(
     home: &Home,
     words: &RecoveryWords,
     from: PeerSource,
