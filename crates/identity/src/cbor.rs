@@ -3,6 +3,8 @@
 //! Decoding is strict: whatever does not re-encode to the same bytes (long integers, indefinite lengths, unsorted or double keys, trailing bytes) is refused, so that a
 //! hash names one meaning. Floats and tags have no place in our objects.
 
+use std::ops::Range;
+
 use ciborium::Value;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -11,6 +13,8 @@ use thiserror::Error;
 pub const MAX_DEPTH: usize = 24;
 /// Longest reason that is reported, in characters.
 const MAX_REASON: usize = 120;
+/// Ends an item of indefinite length (RFC 8949, section 3.2.1).
+const BREAK: u8 = 0xff;
 
 /// Why bytes are not a deterministic CBOR object of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -31,9 +35,11 @@ pub enum CborError {
 /// # Panics
 /// If the value's `Serialize` fails, which none of chartmesh's types does.
 pub fn to_canonical<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut tree = Value::serialized(value).expect("our types serialize");
-    sort(&mut tree);
-    encode(&tree)
+    let mut written = Vec::new();
+    ciborium::into_writer(value, &mut written).expect("our types serialize");
+    let mut bytes = Vec::with_capacity(written.len());
+    put_item(&mut bytes, &written).expect("what was written is CBOR");
+    bytes
 }
 
 /// Decodes a value and refuses every encoding of it but the deterministic one.
@@ -68,28 +74,66 @@ fn reason(message: &str) -> String {
     kept.chars().take(MAX_REASON).collect()
 }
 
-fn encode(tree: &Value) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    ciborium::into_writer(tree, &mut bytes).expect("writing to memory");
-    bytes
+/// Appends the first item of CBOR that ciborium wrote, in its one encoding: heads are the shortest already, lengths may be indefinite, and maps are in any order. What follows it,
+/// or none if it is not whole.
+fn put_item<'b>(to: &mut Vec<u8>, bytes: &'b [u8]) -> Option<&'b [u8]> {
+    let (first, after) = bytes.split_first()?;
+    let length = match first & 31 {
+        24 => 1,
+        25 => 2,
+        26 => 4,
+        27 => 8,
+        _ => 0,
+    };
+    let (argument, rest) = after.split_at_checked(length)?;
+    let count = if length == 0 { u64::from(first & 31) } else { argument.iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte)) };
+    let major = first >> 5;
+    if matches!(major, 4 | 5) && first & 31 == 31 {
+        let mut items = Vec::new();
+        let (mut rest, mut count) = (after, 0);
+        while rest.first() != Some(&BREAK) {
+            rest = put_item(&mut items, rest)?;
+            count += 1;
+        }
+        // With its length it is an item as any other.
+        let mut definite = Vec::with_capacity(items.len() + 9);
+        put_head(&mut definite, major, if major == 5 { count / 2 } else { count });
+        definite.extend(items);
+        put_item(to, &definite)?;
+        return rest.get(1..);
+    }
+    to.extend(&bytes[..=length]);
+    match major {
+        2 | 3 => {
+            let (text, rest) = rest.split_at_checked(usize::try_from(count).ok()?)?;
+            to.extend(text);
+            Some(rest)
+        }
+        4 => (0..count).try_fold(rest, |rest, _| put_item(to, rest)),
+        5 => put_entries(to, rest, count),
+        6 => put_item(to, rest),
+        _ => Some(rest),
+    }
 }
 
-fn sort(tree: &mut Value) {
-    match tree {
-        Value::Array(items) => items.iter_mut().for_each(sort),
-        Value::Map(entries) => {
-            for (key, value) in entries.iter_mut() {
-                sort(key);
-                sort(value);
-            }
-            entries.sort_by(|(one, _), (other, _)| match (one, other) {
-                // As their encodings compare: the head of a longer text is the greater.
-                (Value::Text(one), Value::Text(other)) => (one.len(), one).cmp(&(other.len(), other)),
-                _ => encode(one).cmp(&encode(other)),
-            });
-        }
-        _ => {}
+/// Appends the entries of a map in the bytewise order of their encoded keys.
+fn put_entries<'b>(to: &mut Vec<u8>, mut bytes: &'b [u8], count: u64) -> Option<&'b [u8]> {
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        let start = to.len();
+        bytes = put_item(to, bytes)?;
+        let key = start..to.len();
+        bytes = put_item(to, bytes)?;
+        entries.push((key, to.len()));
     }
+    if !entries.is_sorted_by(|(one, _), (other, _)| to[one.clone()] <= to[other.clone()]) {
+        let start = entries.first().map_or(to.len(), |(key, _)| key.start);
+        let unsorted = to.split_off(start);
+        let at = |key: &Range<usize>| key.start - start..key.end - start;
+        entries.sort_by(|(one, _), (other, _)| unsorted[at(one)].cmp(&unsorted[at(other)]));
+        entries.iter().for_each(|(key, end)| to.extend(&unsorted[key.start - start..end - start]));
+    }
+    Some(bytes)
 }
 
 /// What follows the first item, if that is in its one encoding: shortest heads, definite lengths, no floats, no tags, and every map strictly ascending. It is read from bytes, since to
@@ -155,6 +199,67 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn encode(tree: &Value) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(tree, &mut bytes).expect("writing to memory");
+        bytes
+    }
+
+    fn sort(tree: &mut Value) {
+        match tree {
+            Value::Array(items) => items.iter_mut().for_each(sort),
+            Value::Map(entries) => {
+                for (key, value) in entries.iter_mut() {
+                    sort(key);
+                    sort(value);
+                }
+                entries.sort_by(|(one, _), (other, _)| match (one, other) {
+                    // As their encodings compare: the head of a longer text is the greater.
+                    (Value::Text(one), Value::Text(other)) => (one.len(), one).cmp(&(other.len(), other)),
+                    _ => encode(one).cmp(&encode(other)),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// [`to_canonical`] by way of a tree.
+    fn by_tree<T: Serialize>(value: &T) -> Vec<u8> {
+        let mut tree = Value::serialized(value).expect("it serializes");
+        sort(&mut tree);
+        encode(&tree)
+    }
+
+    /// What serde writes in other orders and lengths than ours.
+    #[derive(serde::Serialize)]
+    struct Wild {
+        zeta: Option<bool>,
+        #[serde(flatten)]
+        rest: std::collections::HashMap<String, Vec<i64>>,
+        alpha: (u8, i128),
+        kind: Kind,
+    }
+
+    #[derive(serde::Serialize)]
+    enum Kind {
+        Unit,
+        New(serde_bytes::ByteBuf),
+        Tuple(u8, String),
+        Struct { b: u64, aa: Option<()>, a: BTreeMap<u64, Wide> },
+    }
+
+    #[derive(Debug, Clone)]
+    struct Wide(Vec<u8>);
+
+    impl Serialize for Wide {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeSeq;
+            let mut items = serializer.serialize_seq(None)?;
+            self.0.iter().try_for_each(|item| items.serialize_element(&BTreeMap::from([("a long key", *item), ("b", 2)])))?;
+            items.end()
+        }
+    }
 
     #[test]
     fn other_encodings_are_refused() {
@@ -298,6 +403,24 @@ mod tests {
             if let Ok(tree) = tree(&bytes) {
                 prop_assert_eq!(to_canonical(&tree), bytes);
             }
+        }
+
+        #[test]
+        fn bytes_put_in_order_are_those_of_a_sorted_tree(
+            rest in proptest::collection::hash_map("[a-z]{1,30}", proptest::collection::vec(any::<i64>(), 0..4), 0..30),
+            numbers in (any::<u8>(), any::<i64>(), any::<u64>()),
+            text in ".{0,40}",
+            wide in proptest::collection::btree_map(any::<u64>(), proptest::collection::vec(any::<u8>(), 0..300).prop_map(Wide), 0..5),
+            which in 0u8..4,
+        ) {
+            let kind = match which {
+                0 => Kind::Unit,
+                1 => Kind::New(serde_bytes::ByteBuf::from(text.into_bytes())),
+                2 => Kind::Tuple(numbers.0, text),
+                _ => Kind::Struct { b: numbers.2, aa: None, a: wide },
+            };
+            let wild = Wild { zeta: (which > 1).then_some(which > 2), rest, alpha: (numbers.0, numbers.1.into()), kind };
+            prop_assert_eq!(to_canonical(&wild), by_tree(&wild));
         }
 
         #[test]
