@@ -1,6 +1,6 @@
 //! The plaintext of a document: a FHIR Bundle of type `collection` that holds the source's own bytes.
 
-use crate::envelope::{Unreadable, entry, read_envelope};
+use crate::envelope::{Entry, Unreadable, read_envelope};
 use crate::labels::{NORMAL, Set, assigned, confidentiality_rank};
 use crate::{Compartment, ResourceFacts};
 
@@ -99,8 +99,8 @@ pub fn read_bundle(bytes: &[u8]) -> Result<Vec<Vec<u8>>, ReadError> {
     if !envelope.is_bundle {
         return Err(ReadError::NotABundle { at: 0, reason: "its resourceType is not Bundle" });
     }
-    let resource = |(index, span)| {
-        let found = entry(bytes, span).map_err(|reason| ReadError::Entry { index, reason })?;
+    let resource = |(index, entry): (usize, Result<Entry, _>)| {
+        let found = entry.map_err(|reason| ReadError::Entry { index, reason })?;
         Ok(bytes.get(found.resource).unwrap_or_default().to_vec())
     };
     envelope.entries.into_iter().enumerate().map(resource).collect()

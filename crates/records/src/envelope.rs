@@ -14,8 +14,8 @@ pub(crate) struct Envelope {
     pub(crate) span: Range<usize>,
     /// Its resourceType is Bundle.
     pub(crate) is_bundle: bool,
-    /// Where the entries of a Bundle lie.
-    pub(crate) entries: Vec<Range<usize>>,
+    /// What the entries of a Bundle hold, or why nothing.
+    pub(crate) entries: Vec<Result<Entry, &'static str>>,
     /// What stands after the document, other than white space.
     pub(crate) followed_by: Option<(usize, u8)>,
 }
@@ -50,7 +50,7 @@ pub(crate) fn read_envelope(bytes: &[u8]) -> Result<Envelope, Unreadable> {
         let name = scanner.name()?;
         let known = match name.as_ref() {
             "resourceType" => resource_type.replace(scanner.value()?).is_some(),
-            "entry" if scanner.peek() == Some(b'[') => entries.replace(items(&mut scanner)?).is_some(),
+            "entry" if scanner.peek() == Some(b'[') => entries.replace(items(&mut scanner, bytes)?).is_some(),
             _ => {
                 scanner.value()?;
                 false
@@ -66,40 +66,46 @@ pub(crate) fn read_envelope(bytes: &[u8]) -> Result<Envelope, Unreadable> {
     Ok(Envelope { span: start..end, is_bundle, entries: entries.unwrap_or_default(), followed_by })
 }
 
-fn items(scanner: &mut Scanner<'_>) -> Result<Vec<Range<usize>>, Unreadable> {
+fn items<'b>(scanner: &mut Scanner<'b>, bytes: &'b [u8]) -> Result<Vec<Result<Entry, &'static str>>, Unreadable> {
     scanner.open(b'[')?;
     let (mut first, mut found) = (true, Vec::new());
     while scanner.more(&mut first, b']')? {
         if found.len() == MAX_RESOURCES {
             return Err(Unreadable::Wrong(scanner.position(), "it has more entries than one import takes"));
         }
-        found.push(scanner.value()?);
+        let start = scanner.next_at();
+        found.push(match members(scanner) {
+            Ok((_, _, true)) => Err("a key stands twice in one object"),
+            Ok((full_url, resource, false)) => resource.map(|resource| Entry { full_url, resource }).ok_or("the entry has no resource"),
+            // As long as its brackets match, no other entry is touched by it.
+            Err(_) => {
+                *scanner = Scanner::new(bytes, start);
+                scanner.value()?;
+                Err("it is not JSON")
+            }
+        });
     }
     Ok(found)
 }
 
 /// What an entry holds.
 pub(crate) struct Entry {
-    pub(crate) full_url: Option<String>,
+    full_url: Option<Range<usize>>,
+    /// Where its resource lies.
     pub(crate) resource: Range<usize>,
 }
 
-/// Finds the resource of the entry that lies at `span`, or says why there is none.
-pub(crate) fn entry(bytes: &[u8], span: Range<usize>) -> Result<Entry, &'static str> {
-    let bytes = bytes.get(..span.end).unwrap_or(bytes);
-    members(bytes, span.start)
-        .map_err(|_: Broken| "it is not JSON")
-        .and_then(|(full_url, resource, twice)| if twice { Err("a key stands twice in one object") } else { Ok((full_url, resource)) })
-        .and_then(|(full_url, resource)| {
-            let full_url = full_url.and_then(|span| bytes.get(span)).and_then(|text| serde_json::from_slice::<String>(text).ok());
-            Ok(Entry { full_url, resource: resource.ok_or("the entry has no resource")? })
-        })
+impl Entry {
+    /// Its `fullUrl`, if that is a string; `bytes` are those of the document.
+    pub(crate) fn full_url(&self, bytes: &[u8]) -> Option<String> {
+        self.full_url.clone().and_then(|span| bytes.get(span)).and_then(|text| serde_json::from_slice(text).ok())
+    }
 }
 
 type Members = (Option<Range<usize>>, Option<Range<usize>>, bool);
 
-fn members(bytes: &[u8], at: usize) -> Result<Members, Broken> {
-    let mut scanner = Scanner::new(bytes, at);
+/// Steps over an object. Where its `fullUrl` and its `resource` lie, and whether one of them stands twice.
+fn members(scanner: &mut Scanner<'_>) -> Result<Members, Broken> {
     scanner.open(b'{')?;
     let (mut first, mut full_url, mut resource, mut twice) = (true, None, None, false);
     while scanner.more(&mut first, b'}')? {

@@ -19,7 +19,7 @@ use chartmesh_fhir::check_json;
 use chartmesh_json::{Json, parse};
 use chartmesh_sealing::wiped;
 
-use crate::envelope::{Unreadable, entry, read_envelope};
+use crate::envelope::{Unreadable, read_envelope};
 use crate::extract::{Place, Reading, read};
 use crate::group::{Item, drafts};
 use crate::large::{data_of, without_data};
@@ -295,8 +295,8 @@ impl<C: Fn(&Json<'_>) -> Typed + Sync> Reader<'_, C> {
         if !envelope.is_bundle {
             return self.found(file, At { line, entry: None }, Ok((bytes.slice(envelope.span), None)));
         }
-        for (index, span) in envelope.entries.into_iter().enumerate() {
-            let resource = entry(bytes, span).map(|entry| (bytes.slice(entry.resource), entry.full_url)).map_err(str::to_owned);
+        for (index, entry) in envelope.entries.into_iter().enumerate() {
+            let resource = entry.map(|entry| (bytes.slice(entry.resource.clone()), entry.full_url(bytes))).map_err(str::to_owned);
             self.found(file, At { line, entry: Some(index) }, resource)?;
         }
         Ok(())
