@@ -2,7 +2,11 @@
 //!
 //! Sealing runs in a blocking task of its own, round by round, while the round before is being stored: at most three rounds are held sealed. Storing ends early when it fails, and sealing with it.
 
-use std::{collections::BTreeMap, iter::Peekable, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    iter::Peekable,
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, LaneId, LedgerId, Recipient, Signed, SigningSecret, to_canonical};
@@ -122,37 +126,36 @@ struct Sealed {
     manifest: Manifest,
 }
 
-/// Seals on all cores, in the order given.
+/// Seals on all cores, in the order given. The thread that asks is one of those that seal.
 fn seal_all(publisher: &Publisher, outgoing: Vec<Outgoing>) -> Result<Vec<Sealed>, ApiError> {
     let workers = workers().min(outgoing.len().max(1));
     let mut shares: Vec<Vec<(usize, Outgoing)>> = (0..workers).map(|_| Vec::new()).collect();
     for (index, one) in outgoing.into_iter().enumerate() {
         shares[index % workers].push((index, one));
     }
+    let work = |share: Vec<(usize, Outgoing)>| {
+        wiped(|| {
+            let mut packer = Packer::new(LEVEL).map_err(ApiError::failed)?;
+            share.into_iter().map(|(index, one)| Ok((index, publisher.seal(one, &mut packer)?))).collect::<Result<Vec<_>, ApiError>>()
+        })
+    };
     let mut sealed = BTreeMap::new();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = shares
-            .into_iter()
-            .map(|share| {
-                scope.spawn(move || {
-                    wiped(|| {
-                        let mut packer = Packer::new(LEVEL).map_err(ApiError::failed)?;
-                        share.into_iter().map(|(index, one)| Ok((index, publisher.seal(one, &mut packer)?))).collect::<Result<Vec<_>, ApiError>>()
-                    })
-                })
-            })
-            .collect();
-        for thread in threads {
-            sealed.extend(thread.join().map_err(|_| ApiError::failed("sealing was cut short"))??);
+        let own = shares.pop().unwrap_or_default();
+        let others: Vec<_> = shares.into_iter().map(|share| scope.spawn(|| work(share))).collect();
+        sealed.extend(work(own)?);
+        for other in others {
+            sealed.extend(other.join().map_err(|_| ApiError::failed("sealing was cut short"))??);
         }
         Ok::<_, ApiError>(())
     })?;
     Ok(sealed.into_values().collect())
 }
 
-/// How many seal side by side.
+/// How many seal side by side. It is asked for each document, and the system tells it from files.
 fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static WORKERS: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+    *WORKERS
 }
 
 /// A round keeps every core at work, be it with parts that fill it alone.
