@@ -137,11 +137,12 @@ async fn run(
     let link = link.ok_or_else(|| ApiError::unreachable("no endpoint is known"))?;
     let link = link.map_err(|error| ApiError::unreachable(error).advise("the custodian or other device must be running `chartmesh serve`"))?;
     let own = node.with(|core| core.replica.me.card.signed().clone());
+    let remote = link.remote();
     let session = node.take_link(link, Some((words.root(), own)));
     drop(net);
     let root = words.root().root();
     let holds = |core: &Core| core.replica.ledgers.iter().find(|(_, ledger)| ledger.charter().rank(&root) == Some(0)).map(|(id, _)| *id);
-    wait_for(node, deadline, |core| match core.sessions.slot(session) {
+    wait_for(node, deadline, |core| match core.sessions.current(session, &remote) {
         None => Some(Err(ApiError::refused("whoever answered hung up").advise("is it a custodian or device of this patient?"))),
         Some(slot) if slot.settled => Some(match holds(core) {
             Some(_) => Ok(()),
@@ -153,7 +154,7 @@ async fn run(
     .await?;
     let suspended = node.with(|core| {
         let id = holds(core).ok_or_else(|| ApiError::failed("the ledger is gone"))?;
-        if let Some(card) = card.and_then(|card| card.verify().ok()).or_else(|| core.sessions.slot(session).and_then(|slot| slot.peer().cloned())) {
+        if let Some(card) = card.and_then(|card| card.verify().ok()).or_else(|| core.sessions.current(session, &remote).and_then(|slot| slot.peer().cloned())) {
             core.peers.meet(card, true, None, &core.vault)?;
         }
         take_over(core, id, words, name, secrets, passphrase)
@@ -161,7 +162,7 @@ async fn run(
     node.tend().await?;
     // Best effort from here on: what has not come yet comes with the next sync.
     let _ = wait_for(node, deadline, |core| {
-        let done = core.sessions.slot(session).is_none_or(|slot| slot.settled) && core.missing().is_empty();
+        let done = core.sessions.current(session, &remote).is_none_or(|slot| slot.settled) && core.missing().is_empty();
         done.then_some(Ok(()))
     })
     .await;

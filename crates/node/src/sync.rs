@@ -110,14 +110,19 @@ impl Node {
         let id = self.call(net, std::slice::from_ref(&route), CARD_WAIT).await.map_err(|error| {
             error.advise("the other node must be running (`chartmesh serve`) and reachable; or take its card as a file (`chartmesh card --out`)")
         })?;
+        self.shown_card(id, &route.endpoint, wanted).await
+    }
+
+    /// The card that the peer of a session shows, or of the one that has taken its place: it may have called meanwhile.
+    pub(crate) async fn shown_card(&self, id: u64, remote: &EndpointKey, wanted: CardHash) -> Result<chartmesh_identity::Verified<Card>, ApiError> {
         let deadline = Instant::now() + CARD_WAIT;
         loop {
             let changed = self.0.signals.sessions.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let seen = self.with(|core| match core.sessions.slot(id) {
+            let seen = self.with(|core| match core.sessions.current(id, remote) {
                 Some(slot) => slot.peer().cloned().map(Ok),
-                None => Some(Err(ApiError::unreachable(format_args!("{} hung up before it showed its card", route.endpoint.short())))),
+                None => Some(Err(ApiError::unreachable(format_args!("{} hung up before it showed its card", remote.short())))),
             });
             match seen {
                 Some(Ok(card)) if card.profile.hash() == wanted => return Ok(card),
@@ -126,7 +131,7 @@ impl Node {
                 None => {}
             }
             if tokio::time::timeout_at(deadline.into(), changed).await.is_err() {
-                return Err(ApiError::unreachable(format_args!("{} did not show its card in time", route.endpoint.short())));
+                return Err(ApiError::unreachable(format_args!("{} did not show its card in time", remote.short())));
             }
         }
     }

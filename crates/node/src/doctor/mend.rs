@@ -190,7 +190,7 @@ async fn claim(node: &Node) -> Result<(), ApiError> {
     for route in node.callable().into_iter().flat_map(|(_, routes)| routes) {
         let Ok(link) = net.connect(&route, CALL_WAIT).await else { continue };
         let session = node.take_link(link, Some((SigningSecret::from_seed(&root), own.clone())));
-        let done = |core: &Core| core.sessions.slot(session).is_none_or(|slot| slot.settled).then_some(Ok(()));
+        let done = |core: &Core| core.sessions.current(session, &route.endpoint).is_none_or(|slot| slot.settled).then_some(Ok(()));
         // Whoever does not answer in time is not the one.
         let _ = wait_for(node, Instant::now() + FETCH_WAIT, done).await;
         if node.with(|core| holds(core)) {

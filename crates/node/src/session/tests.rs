@@ -277,6 +277,26 @@ async fn what_cannot_be_as_it_is_said_to_be_is_not_waited_for() {
     node.stop().await.expect("stopped");
 }
 
+/// Both may call at the same time, and the peer's call may be taken just when it has answered this side's.
+#[tokio::test]
+async fn a_peer_that_calls_back_at_once_has_still_shown_its_card() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = [node(&directory, Kind::Patient, "maria").await, node(&directory, Kind::Practitioner, "clinic").await];
+    let mut first = Meeting::begin(&nodes[0], &nodes[1]);
+    let (node, id, _) = &first.ends[0];
+    let (node, id, remote) = (*node, *id, nodes[1].1);
+    let has_shown = || node.with(|core| core.sessions.slot(id).is_some_and(|slot| slot.peer().is_some()));
+    while !has_shown() {
+        assert!(first.carry(), "the first session is begun");
+    }
+    let mut second = Meeting::begin(&nodes[1], &nodes[0]);
+    assert!(node.with(|core| core.sessions.slot(id).is_none()), "the second has taken its place");
+    let wanted = nodes[1].0.with(|core| core.replica.me.card.profile.hash());
+    let asked = node.shown_card(id, &remote, wanted);
+    let (card, _) = tokio::join!(asked, async { second.carry_all() });
+    assert_eq!(card.expect("a card").profile.hash(), wanted);
+}
+
 /// Else the link would stay open, and the peer would wait on it for a session that is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_link_of_a_peer_that_does_not_read_is_cut() {
