@@ -445,11 +445,11 @@ pub struct RecordInfo {
 /// One resource as it came in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownInfo {
-    /// Its bytes.
-    #[serde(with = "serde_bytes")]
-    pub resource: Vec<u8>,
     /// The other versions that could be shown under the same reference; none where the version was chosen by its document.
     pub others: Vec<VersionInfo>,
+    /// Its bytes. Last, as in the encoding: a gigabyte need not be moved to its place.
+    #[serde(with = "serde_bytes")]
+    pub resource: Vec<u8>,
 }
 
 /// One version of a resource.

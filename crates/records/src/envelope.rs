@@ -35,7 +35,7 @@ impl From<Broken> for Unreadable {
     }
 }
 
-/// Walks the members of the outermost object, and the items of its `entry`, once. There are as many of these as one import takes, at most.
+/// Walks the members of the outermost object, and the items of its `entry`, once; those that do not read, twice. There are as many of these as one import takes, at most.
 pub(crate) fn read_envelope(bytes: &[u8]) -> Result<Envelope, Unreadable> {
     let mut scanner = Scanner::new(bytes, 0);
     let start = scanner.next_at();
@@ -50,7 +50,7 @@ pub(crate) fn read_envelope(bytes: &[u8]) -> Result<Envelope, Unreadable> {
         let name = scanner.name()?;
         let known = match name.as_ref() {
             "resourceType" => resource_type.replace(scanner.value()?).is_some(),
-            "entry" if scanner.peek() == Some(b'[') => entries.replace(items(&mut scanner, bytes)?).is_some(),
+            "entry" if scanner.peek() == Some(b'[') => entries.replace(items(&mut scanner)?).is_some(),
             _ => {
                 scanner.value()?;
                 false
@@ -66,20 +66,20 @@ pub(crate) fn read_envelope(bytes: &[u8]) -> Result<Envelope, Unreadable> {
     Ok(Envelope { span: start..end, is_bundle, entries: entries.unwrap_or_default(), followed_by })
 }
 
-fn items<'b>(scanner: &mut Scanner<'b>, bytes: &'b [u8]) -> Result<Vec<Result<Entry, &'static str>>, Unreadable> {
+fn items(scanner: &mut Scanner<'_>) -> Result<Vec<Result<Entry, &'static str>>, Unreadable> {
     scanner.open(b'[')?;
     let (mut first, mut found) = (true, Vec::new());
     while scanner.more(&mut first, b']')? {
         if found.len() == MAX_RESOURCES {
             return Err(Unreadable::Wrong(scanner.position(), "it has more entries than one import takes"));
         }
-        let start = scanner.next_at();
+        let before = scanner.clone();
         found.push(match members(scanner) {
             Ok((_, _, true)) => Err("a key stands twice in one object"),
             Ok((full_url, resource, false)) => resource.map(|resource| Entry { full_url, resource }).ok_or("the entry has no resource"),
             // As long as its brackets match, no other entry is touched by it.
             Err(_) => {
-                *scanner = Scanner::new(bytes, start);
+                *scanner = before;
                 scanner.value()?;
                 Err("it is not JSON")
             }

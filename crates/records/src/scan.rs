@@ -18,6 +18,7 @@ pub(crate) struct Broken {
 }
 
 /// A cursor over JSON text.
+#[derive(Clone)]
 pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,

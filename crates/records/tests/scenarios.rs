@@ -171,6 +171,7 @@ fn one_bad_entry_leaves_the_others_alone() {
     let text = format!(
         r#"{{"entry":[{{"resource":{{"resourceType":"Basic","id":"a"}}}},{{"resource":{{"resourceType":"Basic","x":NaN}}}},{{"request":{{}}}},{{"resource":{{"id":"b"}}}},
         {{"resource":{{"resourceType":"Basic","x":{deep}}}}},{{"resource":{{"resourceType":"Basic","x":1,"x":2}}}},{{"resource":7}},null,
+        {{"resource":{{"resourceType":"Basic"}},"x" 1}},{{"resource":{{}}],{{"a":{{}},}},[}},
         {{"resource":{{"resourceType":"Observation","id":"untyped","status":{{}}}}}}],"type":"collection","resourceType":"Bundle"}}"#
     );
     let import = run(text.into_bytes());
@@ -185,6 +186,10 @@ fn one_bad_entry_leaves_the_others_alone() {
             ("entry[5]", "a key stands twice in one object"),
             ("entry[6]", "it has no resourceType"),
             ("entry[7]", "it is not JSON"),
+            ("entry[8]", "it is not JSON"),
+            ("entry[9]", "it is not JSON"),
+            ("entry[10]", "it is not JSON"),
+            ("entry[11]", "it is not JSON"),
         ]
     );
     assert_eq!(sensitivities(&import).into_keys().collect::<Vec<_>>(), ["a", "untyped"]);

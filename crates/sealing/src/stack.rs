@@ -6,11 +6,19 @@ use std::hint::black_box;
 const DEPTH: usize = 128 << 10;
 
 /// Does work on keys or records in the clear and wipes the stack that it used, where digests, copies and registers may have left a part of them: a thread that waits for its next task
-/// would keep that for as long as it lives. What the work returns is the caller's to wipe.
+/// would keep that for as long as it lives. What the work returns is the caller's to wipe. A panic is no way around it.
 pub fn wiped<T>(work: impl FnOnce() -> T) -> T {
-    let done = below(work);
-    wipe();
-    done
+    let _wipe = Wipe;
+    below(work)
+}
+
+/// Wipes when it goes.
+struct Wipe;
+
+impl Drop for Wipe {
+    fn drop(&mut self) {
+        wipe();
+    }
 }
 
 /// Keeps the work's frame out of the caller's.
@@ -61,5 +69,12 @@ mod tests {
         wiped(|| leave_a_mark(b'%'));
         assert!(!is_marked(b'%'));
         assert!(!is_marked(b'#'), "what was there before goes too");
+        let panicked = std::panic::catch_unwind(|| {
+            wiped(|| {
+                leave_a_mark(b'@');
+                std::panic::panic_any(());
+            });
+        });
+        assert!(panicked.is_err() && !is_marked(b'@'), "a panic leaves nothing either");
     }
 }
