@@ -77,45 +77,48 @@ fn reason(message: &str) -> String {
 /// Appends the first item of CBOR that ciborium wrote, in its one encoding: heads are the shortest already, lengths may be indefinite, and maps are in any order. What follows it,
 /// or none if it is not whole.
 fn put_item<'b>(to: &mut Vec<u8>, bytes: &'b [u8]) -> Option<&'b [u8]> {
-    let (first, after) = bytes.split_first()?;
-    let length = match first & 31 {
-        24 => 1,
-        25 => 2,
-        26 => 4,
-        27 => 8,
-        _ => 0,
-    };
-    let (argument, rest) = after.split_at_checked(length)?;
-    let count = if length == 0 { u64::from(first & 31) } else { argument.iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte)) };
-    let major = first >> 5;
-    if matches!(major, 4 | 5) && first & 31 == 31 {
-        let mut items = Vec::new();
-        let (mut rest, mut count) = (after, 0);
-        while rest.first() != Some(&BREAK) {
-            rest = put_item(&mut items, rest)?;
-            count += 1;
-        }
-        if major == 5 {
-            put_head(to, major, count / 2);
-            put_entries(to, &items, count / 2)?;
-        } else {
-            put_head(to, major, count);
-            to.extend(items);
-        }
-        return rest.get(1..);
-    }
-    to.extend(&bytes[..=length]);
+    let Some((major, argument, rest)) = head(bytes) else { return put_other(to, bytes) };
+    to.extend(&bytes[..bytes.len() - rest.len()]);
     match major {
         2 | 3 => {
-            let (text, rest) = rest.split_at_checked(usize::try_from(count).ok()?)?;
+            let (text, rest) = rest.split_at_checked(usize::try_from(argument).ok()?)?;
             to.extend(text);
             Some(rest)
         }
-        4 => (0..count).try_fold(rest, |rest, _| put_item(to, rest)),
-        5 => put_entries(to, rest, count),
+        4 => (0..argument).try_fold(rest, |rest, _| put_item(to, rest)),
+        5 => put_entries(to, rest, argument),
         6 => put_item(to, rest),
         _ => Some(rest),
     }
+}
+
+/// [`put_item`] of what has no head of ours: an array or a map of indefinite length, or a float.
+fn put_other<'b>(to: &mut Vec<u8>, bytes: &'b [u8]) -> Option<&'b [u8]> {
+    let (first, mut rest) = bytes.split_first()?;
+    let length = match first {
+        0xf9 => 2,
+        0xfa => 4,
+        0xfb => 8,
+        0x9f | 0xbf => {
+            let (mut items, mut count) = (Vec::new(), 0);
+            while rest.first() != Some(&BREAK) {
+                rest = put_item(&mut items, rest)?;
+                count += 1;
+            }
+            if *first == 0xbf {
+                put_head(to, 5, count / 2);
+                put_entries(to, &items, count / 2)?;
+            } else {
+                put_head(to, 4, count);
+                to.extend(items);
+            }
+            return rest.get(1..);
+        }
+        _ => return None,
+    };
+    let (float, rest) = bytes.split_at_checked(1 + length)?;
+    to.extend(float);
+    Some(rest)
 }
 
 /// Appends the entries of a map in the bytewise order of their encoded keys.
