@@ -47,7 +47,7 @@ fn nothing_acknowledged_is_lost_when_the_program_is_killed() {
 #[test]
 fn nothing_acknowledged_is_lost_when_the_power_goes() {
     let whose = |seed: u64| [Who::Patient, Who::Custodian, Who::Clinic][(seed % 3) as usize];
-    tell("power cuts", asked_for("CHARTMESH_POWER_CUTS", 3), |seed| Disk::new(DISK).map(|disk| Some((whose(seed), disk))));
+    tell("power cuts", asked_for("CHARTMESH_POWER_CUTS", 3), |seed| Disk::to_cut(DISK).map(|disk| Some((whose(seed), disk))));
 }
 
 /// A session that the patient's node had begun ends with the clinic's, and nobody says so.

@@ -1,6 +1,7 @@
 //! Disks of their own: ext4 in a file, mounted over a loop device. They can be cut off, filled up, and made to fail.
 //!
-//! Needs root, `mkfs.ext4`, `mount` and loop devices; whoever asks for a disk elsewhere is told why there is none, and skips. What was mounted is unmounted when a disk is dropped.
+//! Needs root, `mkfs.ext4`, `mount` and loop devices; whoever asks for a disk elsewhere is told why there is none, and skips. With `mkfs.xfs` its power can be cut in the middle of writing.
+//! What was mounted is unmounted when a disk is dropped.
 
 use std::{
     fs::{self, File},
@@ -13,13 +14,16 @@ use tempfile::TempDir;
 
 use crate::world::{text, until};
 
+/// No xfs is smaller.
+const XFS: u64 = 320 << 20;
+
 /// A mounted disk.
 pub(crate) struct Disk {
     at: PathBuf,
     image: PathBuf,
     /// What the image lies on, if that was mounted for it alone.
     below: Option<PathBuf>,
-    /// Whether its copies are of one moment (reflink).
+    /// Whether its copies are of one moment although somebody writes (reflink).
     at_once: bool,
     dir: TempDir,
 }
@@ -40,32 +44,53 @@ impl Disk {
         Self::made(|disk| disk.format(bytes))
     }
 
+    /// A disk whose power can be cut: it lies on a file system that copies a file at one moment, if there is one here.
+    pub(crate) fn to_cut(bytes: u64) -> Option<Self> {
+        Self::made(|disk| {
+            // Without it the image lies where temporary files do.
+            let _ = disk.lie_on_xfs();
+            disk.format(bytes)?;
+            disk.at_once = disk.copied("always").is_ok();
+            Ok(())
+        })
+    }
+
     /// A disk that believes to have so many bytes, while what it lies on has room for fewer: writing fails late, when the file system hands it over, as on a disk that is breaking.
     /// [`Disk::mend`] gives it room.
     pub(crate) fn failing(bytes: u64, room: u64) -> Option<Self> {
         Self::made(|disk| {
-            let below = disk.dir.path().join("below");
-            fs::create_dir(&below).map_err(|error| error.to_string())?;
-            run("mount", &["-t", "tmpfs", "-o", &format!("size={room}"), "tmpfs", &text(&below)])?;
-            disk.image = below.join("image");
-            disk.below = Some(below);
+            disk.lie_on(&["-t", "tmpfs", "-o", &format!("size={room}"), "tmpfs"])?;
             disk.format(bytes)
         })
     }
 
     fn made(make: impl FnOnce(&mut Self) -> Result<(), String>) -> Option<Self> {
-        let dir = std::env::var_os("CHARTMESH_POWER_CUT_DIR").map_or_else(tempfile::tempdir, tempfile::tempdir_in).expect("a temporary directory");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let mut disk = Self { at: dir.path().join("mounted"), image: dir.path().join("image"), below: None, at_once: false, dir };
         match make(&mut disk) {
-            Ok(()) => {
-                disk.at_once = disk.copied("always").is_ok();
-                Some(disk)
-            }
+            Ok(()) => Some(disk),
             Err(reason) => {
                 let _ = writeln!(std::io::stderr(), "skipped: no loop-mounted ext4 can be made here ({reason})");
                 None
             }
         }
+    }
+
+    fn lie_on_xfs(&mut self) -> Result<(), String> {
+        let xfs = self.dir.path().join("xfs");
+        File::create(&xfs).and_then(|file| file.set_len(XFS)).map_err(|error| error.to_string())?;
+        run("mkfs.xfs", &["-q", "-m", "reflink=1", &text(&xfs)])?;
+        self.lie_on(&["-o", "loop", &text(&xfs)])
+    }
+
+    /// Mounts what the image shall lie on.
+    fn lie_on(&mut self, mount: &[&str]) -> Result<(), String> {
+        let below = self.dir.path().join("below");
+        fs::create_dir(&below).map_err(|error| error.to_string())?;
+        run("mount", &[mount, &[&text(&below)]].concat())?;
+        self.image = below.join("image");
+        self.below = Some(below);
+        Ok(())
     }
 
     fn format(&self, bytes: u64) -> Result<(), String> {
@@ -84,24 +109,36 @@ impl Disk {
         &self.at
     }
 
-    /// Whether its copies are of one moment: where the file system below can do that (reflink). Else they are made block by block, and nobody should write meanwhile.
+    /// Whether its copies are of one moment although somebody writes. Else nobody should write meanwhile.
     pub(crate) fn copies_at_once(&self) -> bool {
         self.at_once
     }
 
     /// Copies what is on the disk, without what the file system has not yet handed to it.
     pub(crate) fn copy(&self) {
-        self.copied(if self.at_once { "always" } else { "never" }).unwrap_or_else(|error| panic!("{error}"));
+        if self.at_once {
+            self.copied("always").unwrap_or_else(|error| panic!("{error}"));
+        } else {
+            // The file system may write what it was given before: a copy in which blocks are older than others was never on a disk.
+            until("the copy is of one moment", || {
+                self.copied("never").unwrap_or_else(|error| panic!("{error}"));
+                run("cmp", &["-s", &text(&self.image), &text(&self.its_copy())]).is_ok()
+            });
+        }
     }
 
     fn copied(&self, reflink: &str) -> Result<(), String> {
-        run("cp", &[&format!("--reflink={reflink}"), &text(&self.image), &text(&self.dir.path().join("copy"))])
+        run("cp", &[&format!("--reflink={reflink}"), &text(&self.image), &text(&self.its_copy())])
+    }
+
+    fn its_copy(&self) -> PathBuf {
+        self.image.with_extension("copy")
     }
 
     /// Goes on with the copy, as when the power is back. Nobody uses the disk now.
     pub(crate) fn go_on_with_copy(&self) {
         self.unmount();
-        fs::rename(self.dir.path().join("copy"), &self.image).expect("the copy in the place of the image");
+        fs::rename(self.its_copy(), &self.image).expect("the copy in the place of the image");
         self.mount().unwrap_or_else(|error| panic!("the disk is not mounted after a power cut: {error}"));
     }
 

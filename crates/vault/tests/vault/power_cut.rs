@@ -1,7 +1,8 @@
 //! A power cut: a vault on an ext4 file system of its own, whose block image is copied at some moment while a writer runs, and opened from the copy.
 //!
 //! What the file system had not handed to its disk at that moment is lost, as it is when the power goes. Needs root, `mkfs.ext4`, `mount` and loop devices, and is skipped without.
-//! `CHARTMESH_POWER_CUTS` says how often to cut (3 unless set); `CHARTMESH_POWER_CUT_DIR` where the images lie.
+//! With `mkfs.xfs` the image lies on a file system that copies a file at one moment, and the writer is cut in the middle of its writing; else it stands still meanwhile.
+//! `CHARTMESH_POWER_CUTS` says how often to cut (3 unless set).
 
 use std::{
     fs::{self, File},
@@ -18,6 +19,8 @@ use crate::{
 };
 
 const IMAGE: u64 = 96 << 20;
+/// No xfs is smaller.
+const XFS: u64 = 320 << 20;
 
 fn run(program: &str, args: &[&str]) -> Result<(), String> {
     let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
@@ -45,9 +48,16 @@ impl Drop for Mounted {
     }
 }
 
+fn made(image: &Path, bytes: u64, make: &str, options: &[&str]) -> Result<(), String> {
+    File::create(image).and_then(|file| file.set_len(bytes)).map_err(|error| error.to_string())?;
+    run(make, &[options, &["-q", image.to_str().unwrap()]].concat())
+}
+
 /// A disk of its own to cut the power of. Fields are dropped in order: unmounted, then removed.
 struct Disk {
     mounted: Mounted,
+    /// What the image lies on, where it can be made: xfs.
+    below: Option<Mounted>,
     image: PathBuf,
     dir: TempDir,
 }
@@ -55,12 +65,13 @@ struct Disk {
 impl Disk {
     /// None, with a word about why, where such disks cannot be made.
     fn new() -> Option<Self> {
-        let dir = std::env::var_os("CHARTMESH_POWER_CUT_DIR").map_or_else(tempfile::tempdir, tempfile::tempdir_in).unwrap();
-        let image = dir.path().join("disk");
-        File::create(&image).and_then(|file| file.set_len(IMAGE)).unwrap();
-        let mounted = run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]).and_then(|()| Mounted::new(&image, &dir.path().join("mnt")));
+        let dir = tempfile::tempdir().unwrap();
+        let xfs = dir.path().join("xfs");
+        let below = made(&xfs, XFS, "mkfs.xfs", &["-m", "reflink=1"]).and_then(|()| Mounted::new(&xfs, &dir.path().join("below"))).ok();
+        let image = below.as_ref().map_or(dir.path(), |below| &below.0).join("disk");
+        let mounted = made(&image, IMAGE, "mkfs.ext4", &["-F"]).and_then(|()| Mounted::new(&image, &dir.path().join("mnt")));
         match mounted {
-            Ok(mounted) => Some(Self { mounted, image, dir }),
+            Ok(mounted) => Some(Self { mounted, below, image, dir }),
             Err(reason) => {
                 eprintln!("skipped: no loop-mounted ext4 here ({reason})");
                 None
@@ -68,10 +79,21 @@ impl Disk {
         }
     }
 
-    /// Copies the image, of one moment where the file system below can (reflink), else block by block.
+    /// Whether a copy is of one moment although somebody writes.
+    fn copies_at_once(&self) -> bool {
+        self.below.is_some()
+    }
+
+    /// Copies the image as it is at one moment.
     fn cut(&self) -> PathBuf {
-        let copy = self.dir.path().join("copy");
-        run("cp", &["--reflink=auto", "--sparse=never", self.image.to_str().unwrap(), copy.to_str().unwrap()]).unwrap();
+        let copy = self.image.with_extension("copy");
+        let [from, to] = [&self.image, &copy].map(|path| path.to_str().unwrap());
+        if self.copies_at_once() {
+            run("cp", &["--reflink=always", from, to]).unwrap();
+        } else {
+            // The file system may write what it was given before: a copy in which blocks are older than others was never on a disk.
+            while run("cp", &["--reflink=never", from, to]).map(|()| run("cmp", &["-s", from, to]).is_err()).unwrap() {}
+        }
         copy
     }
 
@@ -93,16 +115,12 @@ fn acknowledged_commits_survive_a_power_cut() {
         for _ in 0..=20 + round * 37 % 101 {
             acknowledged = writer.acknowledged().expect("the writer goes on until it is killed");
         }
-        // Every other time the writer stands still while its disk is copied, so that the copy is of one moment even block by block.
-        let stopped = round % 2 == 0;
         let id = writer.id().to_string();
-        if stopped {
+        if !disk.copies_at_once() {
             run("kill", &["-STOP", &id]).unwrap();
         }
         let copy = disk.cut();
-        if stopped {
-            run("kill", &["-CONT", &id]).unwrap();
-        }
+        run("kill", &["-CONT", &id]).unwrap();
         let after = writer.kill().unwrap_or(acknowledged);
 
         let copied = disk.restart(&copy);
