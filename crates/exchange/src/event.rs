@@ -11,8 +11,15 @@ use crate::frame::FrameError;
 pub enum Event {
     /// The peer sent this.
     Frame(Vec<u8>),
-    /// The replica's copy of a ledger has changed otherwise than by this session: own entries, a new charter, or what another session brought.
+    /// The replica's copy of a ledger has changed otherwise than by this session: own entries, or a new charter.
     Changed(LedgerId),
+    /// Another session has brought these entries, and they are stored.
+    Brought {
+        /// Of which ledger.
+        ledger: LedgerId,
+        /// None: charters alone, or bodies.
+        entries: Vec<EntryHash>,
+    },
     /// The replica now holds a ledger that it did not hold (an invitation accepted).
     Opened(LedgerId),
     /// This node's own card in the replica has another contact part.
@@ -46,7 +53,7 @@ pub enum Effect {
     Peer(Verified<Card>),
     /// The same peer is now reached as this card says; its stable part is the one that [`Effect::Peer`] showed. To be kept if the peer is.
     Moved(Verified<Card>),
-    /// New in the replica and to be stored durably; then other sessions are to be told [`Event::Changed`], and this one [`Event::Pending`] if documents were published.
+    /// New in the replica and to be stored durably; then other sessions are to be told [`Event::Brought`], and this one [`Event::Pending`] if documents were published.
     Persist {
         /// Of which ledger. It may be new itself (recovery).
         ledger: LedgerId,
@@ -161,8 +168,8 @@ pub enum Closing {
     /// The connection's endpoint is not on the card.
     #[error("the peer's card does not list the endpoint that it connects with")]
     Endpoint,
-    /// A card within the session that is not a later one of the same peer.
-    #[error("the peer showed a card that is not a later one of its own")]
+    /// A card within the session that is not one of the same peer, or says otherwise than another of the same number.
+    #[error("the peer showed a card that is not another one of its own")]
     OtherCard,
     /// Too much nonsense, or more than a session may name.
     #[error("the peer sent too many {0}")]

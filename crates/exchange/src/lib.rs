@@ -10,9 +10,9 @@
 //!    over. The answer is **same**, **heads** or **unknown**; a ledger that is not held and one that is not for the peer are answered alike. Whoever stopped serving a
 //!    ledger may open it again; openings are numbered.
 //! 3. After differing digests both tell their **heads**, and each sends what the other lacks: **charters**, then **entries** in chunks, per lane the devices' logs first, so
-//!    that the receiver can judge the parties'. About [`WINDOW`] frames of content are under way at most; **done** acknowledges them once they are on disk.
+//!    that the receiver can judge the parties'. About [`WINDOW`] frames of content are under way at most, and few bytes at first; **done** acknowledges them once they are on disk.
 //!    Who holds an entry without its body asks for that (**want**); **done** says when that is answered.
-//! 4. What changes later is pushed the same way. Both are settled when each has acknowledged and answered all, has no more to give and has no blob left to fetch.
+//! 4. What changes later is pushed the same way. What another session has brought is told with **held** first, for the peer may be about to give it. Both are settled when each has acknowledged and answered all, has no more to give and has no blob left to fetch.
 //!
 //! Who sees what is the ledger crate's serving rule and is asked again before every chunk. `sim` (behind the feature of that name) runs many nodes of it over a
 //! network that delays and cuts.

@@ -22,6 +22,16 @@ impl Tips {
         self.0.entry(seq).or_default().insert(hash);
     }
 
+    /// The peer holds these, which are all of its tips, and so all before them.
+    pub(crate) fn advance(&mut self, tips: &[(u64, EntryHash)]) {
+        if let Some(lowest) = tips.iter().map(|(seq, _)| *seq).min() {
+            self.0 = self.0.split_off(&lowest);
+        }
+        for (seq, hash) in tips {
+            self.add(*seq, *hash, None);
+        }
+    }
+
     /// All tips, lowest first.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, EntryHash)> + '_ {
         self.0.iter().flat_map(|(seq, hashes)| hashes.iter().map(|hash| (*seq, *hash)))
@@ -46,5 +56,21 @@ mod tests {
         assert_eq!(tips.iter().count(), 2);
         tips.add(3, hash(3), Some(hash(2)));
         assert_eq!(tips.iter().collect::<Vec<_>>(), [(2, hash(9)), (3, hash(3))]);
+    }
+
+    #[test]
+    fn what_is_before_all_that_the_peer_tells_is_forgotten_and_what_is_beyond_is_not() {
+        let mut tips = Tips::default();
+        for seq in [2, 4, 7] {
+            tips.add(seq, hash(seq as u8), None);
+        }
+        tips.advance(&[(5, hash(5)), (4, hash(44))]);
+        assert_eq!(tips.iter().collect::<Vec<_>>(), {
+            let mut four = [hash(4), hash(44)];
+            four.sort();
+            [(4, four[0]), (4, four[1]), (5, hash(5)), (7, hash(7))]
+        });
+        tips.advance(&[]);
+        assert_eq!(tips.iter().count(), 4);
     }
 }

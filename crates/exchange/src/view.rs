@@ -146,6 +146,11 @@ impl<'a> View<'a> {
         by_lane(self.logs())
     }
 
+    /// The same of some logs.
+    pub(crate) fn heads_of(&self, which: impl Fn(&Log) -> bool) -> Heads {
+        by_lane(self.logs().into_iter().filter(which).collect())
+    }
+
     /// What this side holds and gives beyond what is shared.
     pub(crate) fn beyond(&self) -> Heads {
         if !self.is_partys() {
@@ -203,7 +208,8 @@ impl<'a> View<'a> {
         if log.tips.iter().all(|(_, hash)| held.iter().any(|entry| entry.hash() == *hash)) {
             return Box::new(std::iter::empty());
         }
-        if held.is_empty() && !unknown.is_empty() && unknown.iter().all(|seq| *seq > last) {
+        let is_ahead = !unknown.is_empty() && unknown.iter().all(|seq| *seq > last);
+        if is_ahead && (held.is_empty() || log.tips.len() == 1) {
             return Box::new(std::iter::empty());
         }
         if let [_] = log.tips.as_slice() {

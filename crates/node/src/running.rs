@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     api::ApiError,
     calling, control,
-    net::{Link, LinkReceiver, LinkSender, Net, NetConfig, NetError, Route},
+    net::{Beside, Link, LinkReceiver, LinkSender, Net, NetConfig, NetError, Route},
     node::{Door, Node, Ready},
     peers::routes,
     session::{Out, Outbox, Outgoing},
@@ -23,6 +23,9 @@ use crate::{
 const WAITING_LINKS: usize = 16;
 /// Frames that may wait for a peer to read; more than the exchange ever has under way.
 const WAITING_FRAMES: usize = 4096;
+/// How often a card goes out beside the other frames, and the pause after each.
+const REPEATS: u32 = 4;
+const REPEAT_AFTER: Duration = Duration::from_millis(500);
 /// How long a call may take.
 pub(crate) const CALL_WAIT: Duration = Duration::from_secs(5);
 /// How long the last frames of a session may take.
@@ -163,6 +166,7 @@ async fn accept(node: Node, mut incoming: mpsc::Receiver<Link>) {
 
 async fn write(mut sender: LinkSender, outgoing: Outgoing) {
     let Outgoing { mut queue, cut, over } = outgoing;
+    let mut beside = JoinSet::new();
     let until_close = async {
         while let Some(out) = queue.recv().await {
             match out {
@@ -172,6 +176,7 @@ async fn write(mut sender: LinkSender, outgoing: Outgoing) {
                         return None;
                     }
                 }
+                Out::Beside(frame) => _ = beside.spawn(repeat(sender.beside(), frame)),
                 Out::Close(reason) => return Some(reason),
             }
         }
@@ -195,13 +200,35 @@ async fn write(mut sender: LinkSender, outgoing: Outgoing) {
     }
 }
 
-async fn read(node: Node, id: u64, mut receiver: LinkReceiver) {
-    let reason = loop {
-        match receiver.recv().await {
-            Ok(Some(frame)) => node.with(|core| core.event(id, Event::Frame(frame))),
-            Ok(None) => break "done".to_owned(),
-            Err(error) => break error.to_string(),
+/// Sends a frame as often as it takes for one to arrive on a bad line.
+async fn repeat(beside: Beside, frame: Vec<u8>) {
+    for _ in 0..REPEATS {
+        if beside.send(&frame).await.is_err() {
+            return;
         }
+        tokio::time::sleep(REPEAT_AFTER).await;
+    }
+}
+
+async fn read(node: Node, id: u64, mut receiver: LinkReceiver) {
+    let beside = receiver.beside();
+    let frames = async {
+        loop {
+            match receiver.recv().await {
+                Ok(Some(frame)) => node.with(|core| core.event(id, Event::Frame(frame))),
+                Ok(None) => break "done".to_owned(),
+                Err(error) => break error.to_string(),
+            }
+        }
+    };
+    let others = async {
+        beside.receive(|frame| node.with(|core| core.beside(id, frame))).await;
+        // Why it ended is for the frames' stream to say.
+        std::future::pending().await
+    };
+    let reason = tokio::select! {
+        reason = frames => reason,
+        reason = others => reason,
     };
     node.with(|core| core.detach(id, &reason));
 }

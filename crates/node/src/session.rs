@@ -10,7 +10,7 @@ use std::{
 };
 
 use chartmesh_consent::{Scope, decide_scope};
-use chartmesh_exchange::{Closing, Effect, Event, Options, Session, Side};
+use chartmesh_exchange::{Closing, Effect, Event, Frame, Options, Session, Side};
 use chartmesh_identity::{BlobHash, Card, EndpointKey, EntryHash, LedgerId, PartyKey, Signed, Verified};
 use chartmesh_ledger::{Claim, Invitation, Peer, may_have_blob};
 use chartmesh_sealing::{MAX_SEALED, open, seal};
@@ -39,6 +39,8 @@ const GUEST_STAYS: Duration = Duration::from_secs(120);
 pub(crate) enum Out {
     /// A frame.
     Frame(Vec<u8>),
+    /// A frame that has gone out, some more times beside the others.
+    Beside(Vec<u8>),
     /// The end, and why.
     Close(String),
 }
@@ -366,7 +368,7 @@ impl Core {
                 self.confirm_revocations()?;
                 let others: Vec<u64> = self.sessions.slots.keys().copied().filter(|other| *other != id).collect();
                 for other in others {
-                    self.event(other, Event::Changed(ledger));
+                    self.event(other, Event::Brought { ledger, entries: entries.clone() });
                 }
                 self.tell_counts(&counts);
                 self.sessions.signals.fetch.notify_one();
@@ -461,6 +463,19 @@ impl Core {
         let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
         for id in ids {
             self.event(id, Event::Moved);
+        }
+        // What is lost of the first is not sent again as long as the answers go to where this node was.
+        let card = Frame::Card { card: self.replica.me.card.signed().clone() }.encode();
+        for slot in self.sessions.slots.values().filter(|slot| slot.peer().is_some()) {
+            // Where the queue is full, the peer does not read.
+            let _ = slot.outbox.queue.try_send(Out::Beside(card.clone()));
+        }
+    }
+
+    /// A frame has come beside the others: a card, from a peer that has shown one.
+    pub(crate) fn beside(&mut self, id: u64, frame: Vec<u8>) {
+        if self.sessions.slot(id).is_some_and(|slot| slot.peer().is_some()) && matches!(Frame::decode(&frame), Ok(Frame::Card { .. })) {
+            self.event(id, Event::Frame(frame));
         }
     }
 

@@ -3,12 +3,12 @@
 //! An `Open` gets exactly one answer. If both sides open one ledger at once, the initiator's stands. A side that stops serving a ledger says `Unknown` unasked. Each opening has
 //! a number, so that what was said of an earlier one, and crosses a new one on its way, is never taken for an answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chartmesh_identity::{AuthorKey, CharterHash, EntryHash, LaneId, LedgerId};
 use chartmesh_ledger::{Ledger, Peer, suspended};
 
-use super::{MAX_UNKNOWNS, Session, Side, Stage, push, send};
+use super::{MAX_UNKNOWNS, Session, Side, Stage, push, push::FIRST_WINDOW, send};
 use crate::{
     event::{Closing, Effect},
     frame::{Frame, HEADS_PER_FRAME, Tip},
@@ -56,12 +56,12 @@ pub(super) struct Shared {
     pub(super) charters_then: usize,
     /// Charters that were held when an `Unknown` was last answered with them.
     offered: usize,
-    /// Length at which the next list of entries is cut, in bytes.
-    pub(super) chunk: usize,
     /// Frames of content sent, acknowledged by the peer, and received.
     pub(super) sent: u64,
     pub(super) acked: u64,
     pub(super) got: u64,
+    /// Lengths of those that are not acknowledged yet.
+    pub(super) under_way: VecDeque<usize>,
     /// Whether nothing was left to send when last looked.
     pub(super) exhausted: bool,
     /// Whether content has come since.
@@ -101,6 +101,7 @@ impl Shared {
             sent: 0,
             acked: 0,
             got: 0,
+            under_way: VecDeque::new(),
             exhausted: false,
             stale: false,
             told_got: 0,
@@ -108,7 +109,6 @@ impl Shared {
             peer_done: false,
             blocked: BTreeSet::new(),
             wanted: BTreeSet::new(),
-            chunk: push::FIRST,
             unmet: BTreeSet::new(),
             asked: BTreeSet::new(),
             heard_wants: 0,
@@ -129,8 +129,12 @@ impl Shared {
     }
 
     fn learn(&mut self, lane: LaneId, tips: &[Tip]) {
+        let mut logs: BTreeMap<AuthorKey, Vec<(u64, EntryHash)>> = BTreeMap::new();
         for (author, seq, hash) in tips {
-            self.tips.entry((lane, *author)).or_default().add(*seq, *hash, None);
+            logs.entry(*author).or_default().push((*seq, *hash));
+        }
+        for (author, tips) in logs {
+            self.tips.entry((lane, author)).or_default().advance(&tips);
         }
     }
 
@@ -181,12 +185,12 @@ impl Session {
     /// Begins a ledger's part in the session anew.
     fn put(&mut self, ledger: LedgerId, mut shared: Shared) {
         if let Some(before) = self.shared.remove(&ledger) {
-            self.under_way = self.under_way.saturating_sub(before.sent - before.acked);
+            self.under_way -= before.under_way.len() as u64;
+            self.bytes_under_way -= before.under_way.iter().sum::<usize>();
             shared.heard = shared.heard.max(before.heard);
         }
         self.shared.insert(ledger, shared);
         self.waiting.remove(&ledger);
-        self.owing.remove(&ledger);
         if self.part.as_ref().is_some_and(|(of, _)| *of == ledger) {
             self.part = None;
         }
@@ -378,6 +382,7 @@ impl Session {
         Ok(())
     }
 
+    /// What the peer holds: in answer to our heads, which is waited for, or because others have brought it.
     #[expect(clippy::too_many_arguments, reason = "the fields of one frame")]
     pub(super) fn take_held(
         &mut self,
@@ -389,17 +394,21 @@ impl Session {
         now: i64,
         out: &mut Vec<Effect>,
     ) -> Result<(), Closing> {
-        let waits = |shared: &&mut Shared| matches!(shared.phase, Phase::Told | Phase::Live) && shared.unconfirmed && shared.opening == opening;
-        let Some(shared) = self.shared.get_mut(&ledger).filter(waits) else { return Ok(()) };
+        let hears = |shared: &&mut Shared| (shared.phase == Phase::Live || shared.phase == Phase::Told && shared.unconfirmed) && shared.opening == opening;
+        let Some(shared) = self.shared.get_mut(&ledger).filter(hears) else { return Ok(()) };
         shared.heads += lanes.iter().map(|(_, tips)| 1 + tips.len()).sum::<usize>();
         if shared.heads > MAX_HEADS {
-            return Err(Closing::TooMany("heads"));
+            // Without what others have brought a session only gives more than it need.
+            return if shared.unconfirmed { Err(Closing::TooMany("heads")) } else { Ok(()) };
         }
         for (lane, tips) in lanes {
             shared.learn(lane, &tips);
         }
         if last {
-            shared.unconfirmed = false;
+            if !std::mem::take(&mut shared.unconfirmed) {
+                // Somebody else gives the peer the same: little is to be under way when it says what it has got.
+                self.window = FIRST_WINDOW;
+            }
             self.push_or_shut(replica, ledger, now, out);
         }
         Ok(())
@@ -426,11 +435,11 @@ fn tell_heads(view: &View<'_>, ledger: LedgerId, opening: u64, out: &mut Vec<Eff
 fn tell_held(view: &View<'_>, told: Heads, ledger: LedgerId, opening: u64, out: &mut Vec<Effect>) {
     let held = |(lane, tips): (LaneId, Vec<Tip>)| (lane, tips.into_iter().filter(|(_, _, hash)| view.ledger().has(hash)).collect::<Vec<_>>());
     let held = told.into_iter().map(held).filter(|(_, tips)| !tips.is_empty()).collect();
-    in_frames(held, |lanes, last| send(out, &Frame::Held { ledger, opening, lanes, last }));
+    in_frames(held, |lanes, last| _ = send(out, &Frame::Held { ledger, opening, lanes, last }));
 }
 
 /// Hands heads on in as many lists as it takes, at least one, and says which is the last.
-fn in_frames(heads: Heads, mut tell: impl FnMut(Heads, bool)) {
+pub(super) fn in_frames(heads: Heads, mut tell: impl FnMut(Heads, bool)) {
     let mut lanes: Heads = Vec::new();
     let mut count = 0;
     for (lane, tips) in heads {

@@ -13,7 +13,7 @@ use chartmesh_identity::{Card, EndpointKey, LedgerId, PartyKey, RootKey, Signed,
 use chartmesh_ledger::{CertCache, Claim, Peer};
 use serde_bytes::ByteBuf;
 
-use self::ledgers::Shared;
+use self::{ledgers::Shared, push::FIRST_WINDOW};
 use crate::{
     event::{Closing, Effect, Event},
     frame::{Frame, MAX_INVITATION},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The version of the protocol that this program speaks.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 /// Frames of content under way at which no more are begun until the peer acknowledges some. What is begun is finished: a chunk, or the parts of one entry.
 pub const WINDOW: u64 = 16;
 /// Refusals after which a peer is hung up on.
@@ -89,11 +89,10 @@ pub struct Session {
     unsettled: BTreeSet<LedgerId>,
     /// Ledgers whose push waits for room in the window.
     waiting: BTreeSet<LedgerId>,
-    /// Frames of content sent and not acknowledged.
+    /// Frames of content sent and not acknowledged, and their bytes; how many bytes may be.
     under_way: u64,
-    /// Frames of content that came and are not acknowledged, and of which ledgers.
-    owed: u64,
-    owing: BTreeSet<LedgerId>,
+    bytes_under_way: usize,
+    window: usize,
     part: Option<(LedgerId, Vec<u8>)>,
     certs: CertCache,
     strikes: u32,
@@ -130,8 +129,8 @@ impl Session {
             unsettled: BTreeSet::new(),
             waiting: BTreeSet::new(),
             under_way: 0,
-            owed: 0,
-            owing: BTreeSet::new(),
+            bytes_under_way: 0,
+            window: FIRST_WINDOW,
             part: None,
             certs: CertCache::new(),
             strikes: 0,
@@ -212,6 +211,10 @@ impl Session {
                 self.frame(replica, frame, now, out)?;
             }
             Event::Changed(ledger) | Event::Opened(ledger) => self.refresh(replica, ledger, now, out),
+            Event::Brought { ledger, entries } => {
+                self.tell_brought(replica, ledger, &entries, now, out);
+                self.refresh(replica, ledger, now, out);
+            }
             Event::Invite { sealed } if sealed.len() > MAX_INVITATION => out.push(Effect::InvitationTooLong { length: sealed.len() }),
             Event::Invite { sealed } => {
                 self.invitations.push(sealed);
@@ -275,7 +278,7 @@ impl Session {
                 self.take_heads(replica, ledger, opening, charters, lanes, checkpoints, confirm, last, now, out)?;
             }
             Frame::Held { ledger, opening, lanes, last } => self.take_held(replica, ledger, opening, lanes, last, now, out)?,
-            Frame::Charters { ledger, charters } => self.take_charters(replica, ledger, charters, now, out)?,
+            Frame::Charters { ledger, charters } => self.take_charters(replica, ledger, charters, out)?,
             Frame::Entries { ledger, entries } => self.take_entries(replica, ledger, entries, now, out)?,
             Frame::Want { ledger, entries } => self.take_want(replica, ledger, entries, now, out),
             Frame::Part { ledger, bytes, last } => self.take_part(replica, ledger, &bytes, last, now, out)?,
@@ -331,12 +334,15 @@ impl Session {
         Ok(())
     }
 
-    /// A card says where the same peer is now. One that is no later than the last, other than that itself, is not an honest node's.
+    /// A card says where the same peer is now. An earlier one was overtaken: a card also travels beside the other frames. Another one of the same number is not an honest node's.
     fn take_card(&mut self, card: &Signed<Card>, out: &mut Vec<Effect>) -> Result<(), Closing> {
         let Some(held) = self.peer.as_ref().filter(|held| held.signed() != card) else { return Ok(()) };
         let card = Card::read(card.as_bytes())?;
-        if card.profile != held.profile || card.contact.counter <= held.contact.counter {
+        if card.profile != held.profile || card.contact.counter == held.contact.counter {
             return Err(Closing::OtherCard);
+        }
+        if card.contact.counter < held.contact.counter {
+            return Ok(());
         }
         if !card.contact.endpoints.contains(&self.remote) {
             return Err(Closing::Endpoint);
@@ -409,7 +415,10 @@ impl Session {
     }
 }
 
-/// Adds a frame to what is to be sent.
-fn send(out: &mut Vec<Effect>, frame: &Frame) {
-    out.push(Effect::Send(frame.encode()));
+/// Adds a frame to what is to be sent. How many bytes it has.
+fn send(out: &mut Vec<Effect>, frame: &Frame) -> usize {
+    let bytes = frame.encode();
+    let length = bytes.len();
+    out.push(Effect::Send(bytes));
+    length
 }

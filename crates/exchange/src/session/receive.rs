@@ -6,7 +6,7 @@ use chartmesh_identity::{CharterHash, EntryHash, LedgerId, Signed, from_canonica
 use chartmesh_ledger::{Action, Added, Charter, Checkpoint, CheckpointError, Entry, Ledger, RawEntry};
 
 use super::{
-    MAX_LOOSE_CHARTERS, Session, WINDOW,
+    MAX_LOOSE_CHARTERS, Session,
     ledgers::{Phase, Shared},
 };
 use crate::{
@@ -20,21 +20,13 @@ impl Session {
         self.shared.get(ledger).is_some_and(|shared| shared.phase == Phase::Live)
     }
 
-    /// Counts a frame of content of a live ledger. Every so many are acknowledged, the last by the peer's `Done`.
-    fn count(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
+    /// Counts a frame of content of a live ledger. It is acknowledged when the peer says how things stand.
+    fn count(&mut self, ledger: LedgerId) {
         let Some(shared) = self.shared.get_mut(&ledger) else { return };
         shared.got += 1;
         shared.stale = true;
         shared.peer_done = false;
-        self.owed += 1;
-        self.owing.insert(ledger);
         self.weigh(ledger);
-        if self.owed >= WINDOW / 2 {
-            for ledger in std::mem::take(&mut self.owing) {
-                self.refresh(replica, ledger, now, out);
-            }
-            self.owed = 0;
-        }
     }
 
     pub(super) fn take_done(
@@ -50,11 +42,11 @@ impl Session {
         if got > shared.sent || answered > shared.wants {
             return Err(Closing::Unexpected("done"));
         }
-        self.under_way = self.under_way.saturating_sub(got.saturating_sub(shared.acked));
-        shared.acked = shared.acked.max(got);
+        let acknowledged = got.saturating_sub(shared.acked) as usize;
         shared.answered = shared.answered.max(answered);
         shared.peer_done = done;
         let stale = shared.stale;
+        self.acknowledged(ledger, acknowledged);
         self.ask_for_bodies(replica, ledger, out);
         self.weigh(ledger);
         if stale {
@@ -64,14 +56,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn take_charters(
-        &mut self,
-        replica: &mut Replica,
-        id: LedgerId,
-        charters: Vec<Signed<Charter>>,
-        now: i64,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Closing> {
+    pub(super) fn take_charters(&mut self, replica: &mut Replica, id: LedgerId, charters: Vec<Signed<Charter>>, out: &mut Vec<Effect>) -> Result<(), Closing> {
         let live = self.is_live(&id);
         if !live {
             self.loose_charters += 1;
@@ -119,7 +104,7 @@ impl Session {
             self.strike("charters")?;
         }
         if live {
-            self.count(replica, id, now, out);
+            self.count(id);
         }
         Ok(())
     }
@@ -144,14 +129,14 @@ impl Session {
         }
         if !last {
             self.part = Some((id, whole));
-            self.count(replica, id, now, out);
+            self.count(id);
             return Ok(());
         }
         match from_canonical::<RawEntry>(&whole) {
             Ok(entry) => self.take_entries(replica, id, vec![entry], now, out),
             Err(_) => {
                 out.push(Effect::Refused { ledger: id, entry: None, reason: Refused::Parts });
-                self.count(replica, id, now, out);
+                self.count(id);
                 self.strike("entries")
             }
         }
@@ -189,7 +174,7 @@ impl Session {
         for _ in 0..refused {
             self.strike("entries")?;
         }
-        self.count(replica, id, now, out);
+        self.count(id);
         Ok(())
     }
 
@@ -269,7 +254,7 @@ impl Session {
                 self.strike("checkpoints")?;
             }
         }
-        self.count(replica, id, now, out);
+        self.count(id);
         Ok(())
     }
 }

@@ -257,7 +257,7 @@ impl World {
                     self.nodes[node].persist(ledger, &[], &bodies);
                     let others: Vec<u64> = self.nodes[node].sessions.keys().copied().filter(|other| *other != link).collect();
                     for other in others {
-                        self.tell(node, Some(other), Event::Changed(ledger));
+                        self.tell(node, Some(other), Event::Brought { ledger, entries: entries.clone() });
                     }
                     let fetched = self.net.now + 1 + self.net.draw() % 50;
                     self.net.at(fetched, Happening::Tell { node, link: Some(link), event: Event::Pending { blobs: 0 } });

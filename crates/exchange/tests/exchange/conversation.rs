@@ -86,6 +86,29 @@ fn more_than_the_window_goes_in_steps() {
 }
 
 #[test]
+fn a_burst_begins_small_and_grows_by_what_is_acknowledged() {
+    let (mut nodes, ledger) = phone_and_custodian();
+    let epoch = fill(&mut nodes[0], ledger, "notes", 0);
+    let mut pair = meet(&mut nodes);
+    for n in 0..400 {
+        publish(&mut nodes[0], ledger, lane("notes"), epoch, n, 4 << 10);
+    }
+    let mut said = pair.saw[0].bytes();
+    let mut bursts = Vec::new();
+    pair.tell(&mut nodes, 0, Event::Changed(ledger));
+    loop {
+        bursts.push(pair.saw[0].bytes() - said);
+        said = pair.saw[0].bytes();
+        if pair.run(&mut nodes, 1) == 0 {
+            break;
+        }
+    }
+    assert!((28 << 10..40 << 10).contains(&bursts[0]), "{bursts:?}");
+    assert!(bursts.iter().any(|length| *length > 128 << 10), "{bursts:?}");
+    assert_eq!(count(&nodes[1], ledger), 401);
+}
+
+#[test]
 fn a_session_is_not_settled_while_blobs_are_to_be_fetched() {
     let (mut nodes, ledger) = phone_and_custodian();
     fill(&mut nodes[0], ledger, "notes", 3);

@@ -8,4 +8,5 @@ mod limits;
 mod pair;
 mod schema;
 mod simulator;
+mod sources;
 mod trouble;

@@ -29,11 +29,11 @@ fn other_versions_and_second_hellos_are_refused() {
     let card = nodes[0].person.card.signed().clone();
     let hello = |versions| Event::Frame(Frame::Hello { versions, card: card.clone(), nonce: vec![0; 32].into() }.encode());
     let mut pair = Pair::new(&nodes, Options::default());
-    pair.tell(&mut nodes, 1, hello(vec![1, 2]));
+    pair.tell(&mut nodes, 1, hello(vec![1, 2, 3]));
     assert_eq!(closing(&pair, 1), Some(&Closing::Version));
     let mut pair = Pair::new(&nodes, Options::default());
-    pair.tell(&mut nodes, 1, hello(vec![2, 3]));
-    pair.tell(&mut nodes, 1, hello(vec![3]));
+    pair.tell(&mut nodes, 1, hello(vec![3, 4]));
+    pair.tell(&mut nodes, 1, hello(vec![4]));
     assert_eq!(closing(&pair, 1), Some(&Closing::Unexpected("second hello")));
 }
 

@@ -31,6 +31,8 @@ pub(crate) const ALPN: &[u8] = b"chartmesh/4";
 const MDNS_SERVICE: &str = "chartmesh";
 /// Streams that a peer may have open at a time: that of the link, and its requests.
 const STREAMS: u32 = 33;
+/// Streams of one frame each (`link.rs`) that a peer may have open at a time.
+const BESIDE: u32 = 8;
 /// How long a connection lives on which nothing arrives. Longer, and a node would wait for one that an outage has broken instead of calling again; shorter, and every busy moment would break one.
 const SILENCE: Duration = Duration::from_secs(7);
 /// How often something is sent where there is nothing to say: often enough that some of it arrives within [`SILENCE`] on a bad line.
@@ -52,7 +54,7 @@ pub(super) async fn bind(config: &NetConfig, seed: &[u8; 32]) -> Result<(Endpoin
 
 async fn bind_to(config: &NetConfig, last: &[SocketAddr], seed: &[u8; 32]) -> Result<(Endpoint, Option<Line>), NetError> {
     let mut transport = QuicTransportConfig::builder();
-    transport = transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS)).max_concurrent_uni_streams(VarInt::from_u32(0));
+    transport = transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS)).max_concurrent_uni_streams(VarInt::from_u32(BESIDE));
     transport = transport.receive_window(VarInt::from_u32(WINDOW)).datagram_receive_buffer_size(None);
     let silence = IdleTimeout::try_from(SILENCE).map_err(|error| NetError::Config(error.to_string()))?;
     transport = transport.max_idle_timeout(Some(silence)).default_path_max_idle_timeout(SILENCE);

@@ -4,6 +4,8 @@
 //! length `0xffff_ffff` announces the sender's close: a `u32` code and a reason. It travels behind the last frame, so whoever reads it has read everything; it answers by closing the
 //! connection, for which the closer waits, at most [`CLOSE_WAIT`]. So a last frame arrives, which a bare QUIC close does not promise.
 //!
+//! A frame that must arrive although others were lost may also go on a stream of its own, in one direction, which it fills ([`Beside`]): what is lost of a stream is sent again only when something later is acknowledged.
+//!
 //! Dropping both halves without `close` or `finish` ends the connection at once, and frames on their way may be lost. No task runs here and nothing is buffered beyond QUIC's windows: a
 //! sender waits for a slow reader.
 
@@ -11,12 +13,14 @@ use std::{sync::Arc, time::Duration};
 
 use chartmesh_identity::EndpointKey;
 use iroh::endpoint::{Connection, ReadExactError, RecvStream, SendStream, VarInt};
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::error::NetError;
 
 /// Largest frame, in bytes.
 pub const MAX_FRAME: usize = 4 << 20;
+/// Largest frame on a stream of its own, in bytes.
+const MAX_BESIDE: usize = 64 << 10;
 /// How long a closing side waits for the peer to have read everything.
 pub(super) const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// How long the first stream of a connection may take.
@@ -113,6 +117,11 @@ impl LinkSender {
         self.send.write_all(frame).await.map_err(NetError::lost)
     }
 
+    /// Where frames go beside the others.
+    pub fn beside(&self) -> Beside {
+        Beside(self.held.0.clone())
+    }
+
     /// Ends the link after everything sent has been read by the peer: [`close`](Self::close) with code 0.
     pub async fn finish(self) {
         self.close(0, "").await;
@@ -164,6 +173,11 @@ impl LinkReceiver {
         frame
     }
 
+    /// Where frames come beside the others.
+    pub fn beside(&self) -> Beside {
+        Beside(self.held.0.clone())
+    }
+
     async fn next(&mut self) -> Result<Option<Vec<u8>>, NetError> {
         let mut length = [0; 4];
         match self.recv.read_exact(&mut length).await {
@@ -199,6 +213,33 @@ impl LinkReceiver {
         match u32::from_be_bytes(*code) {
             0 => Ok(None),
             code => Err(NetError::Closed { code, reason: String::from_utf8_lossy(reason).chars().filter(|c| !c.is_control()).collect() }),
+        }
+    }
+}
+
+/// Streams of one frame each. They end with the connection, and keep nothing open.
+#[derive(Debug)]
+pub struct Beside(Connection);
+
+impl Beside {
+    /// Sends a frame of at most 64 KiB, as far as the peer takes such streams.
+    pub async fn send(&self, frame: &[u8]) -> Result<(), NetError> {
+        let mut stream = self.0.open_uni().await.map_err(NetError::lost)?;
+        stream.write_all(frame).await.map_err(NetError::lost)?;
+        stream.finish().map_err(NetError::lost)
+    }
+
+    /// Hands on every frame that comes whole, in any order, until the connection ends.
+    pub async fn receive(&self, mut hand_on: impl FnMut(Vec<u8>)) {
+        let mut coming = JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(frame) = coming.join_next(), if !coming.is_empty() => if let Ok(Ok(frame)) = frame { hand_on(frame) },
+                accepted = self.0.accept_uni() => match accepted {
+                    Ok(mut stream) => _ = coming.spawn(async move { stream.read_to_end(MAX_BESIDE).await }),
+                    Err(_) => return,
+                }
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ pub use self::{
     blobs::Blobs,
     error::NetError,
     fetch::FetchReport,
-    link::{Link, LinkReceiver, LinkSender, MAX_FRAME},
+    link::{Beside, Link, LinkReceiver, LinkSender, MAX_FRAME},
 };
 pub(crate) use self::{
     blobs::{file_of, files, is_unfinished},

@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use chartmesh_exchange::{Effect, Event, Side};
+use chartmesh_exchange::{Effect, Event, Frame, Side};
 use chartmesh_identity::{BlobHash, EndpointKey, Kind};
 use chartmesh_ledger::{Action, Blob};
 use chartmesh_sealing::MAX_SEALED;
 use chartmesh_vault::Batch;
 use tokio::sync::mpsc;
 
-use super::{Out, Outbox};
+use super::{Out, Outbox, Slot};
 use crate::{
     api::{PeerSource, Request, TermsInput},
     core::Core,
@@ -74,11 +74,14 @@ impl<'n> Meeting<'n> {
     fn carry(&mut self) -> bool {
         let mut any = false;
         for (from, to) in [(0, 1), (1, 0)] {
-            if let Ok(Out::Frame(frame)) = self.ends[from].2.try_recv() {
-                let (node, id, _) = &self.ends[to];
-                node.with(|core| core.event(*id, Event::Frame(frame)));
-                any = true;
+            let (node, id, _) = &self.ends[to];
+            let (node, id) = (*node, *id);
+            match self.ends[from].2.try_recv() {
+                Ok(Out::Frame(frame)) => node.with(|core| core.event(id, Event::Frame(frame))),
+                Ok(Out::Beside(frame)) => node.with(|core| core.beside(id, frame)),
+                Ok(Out::Close(_)) | Err(_) => continue,
             }
+            any = true;
         }
         any
     }
@@ -176,6 +179,38 @@ async fn a_new_address_is_told_within_the_session_and_kept_of_those_who_are_know
 }
 
 /// Where a guest is, only its connection tells.
+/// What is lost of the card among the other frames may never come again: it also comes beside them.
+#[tokio::test]
+async fn a_card_that_is_lost_among_the_other_frames_comes_beside_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = announced(&directory).await;
+    let [(patient, _), (clinic, _)] = &nodes;
+    let mut meeting = Meeting::begin(&nodes[0], &nodes[1]);
+    let ids = [meeting.ends[0].1, meeting.ends[1].1];
+    let place = vec!["192.0.2.1:7117".to_owned()];
+    clinic.with(|core| core.set_contact(place.clone(), None).expect("a contact"));
+    let (early, card) = (Frame::Bye.encode(), clinic.with(|core| Frame::Card { card: core.replica.me.card.signed().clone() }.encode()));
+    patient.with(|core| core.beside(ids[0], card));
+    assert!(patient.with(|core| core.sessions.slot(ids[0]).is_some()), "one that comes before the peer has shown any is passed over");
+    meeting.carry_all();
+    patient.with(|core| core.beside(ids[0], early));
+    patient.with(|core| core.beside(ids[0], b"nonsense".to_vec()));
+
+    let elsewhere = vec!["192.0.2.2:7117".to_owned()];
+    clinic.with(|core| core.set_contact(elsewhere.clone(), None).expect("a contact"));
+    let mut said = Vec::new();
+    while let Ok(out) = meeting.ends[1].2.try_recv() {
+        said.push(out);
+    }
+    let [Out::Frame(lost), Out::Beside(beside)] = said.as_slice() else { panic!("a frame, and the same beside") };
+    assert_eq!(lost, beside);
+    patient.with(|core| core.beside(ids[0], beside.clone()));
+    // It comes after all, when there is nothing new in it.
+    patient.with(|core| core.event(ids[0], Event::Frame(lost.clone())));
+    let shown = patient.with(|core| core.sessions.slot(ids[0]).and_then(Slot::peer).map(|card| card.contact.addresses.clone()));
+    assert_eq!(shown, Some(elsewhere));
+}
+
 #[tokio::test]
 async fn who_has_moved_calls_its_guests_where_they_were_seen_unless_they_call() {
     let directory = tempfile::tempdir().expect("a directory");
