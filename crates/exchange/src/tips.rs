@@ -22,14 +22,12 @@ impl Tips {
         self.0.entry(seq).or_default().insert(hash);
     }
 
-    /// The peer holds these, which are all of its tips, and so all before them.
-    pub(crate) fn advance(&mut self, tips: &[(u64, EntryHash)]) {
-        if let Some(lowest) = tips.iter().map(|(seq, _)| *seq).min() {
-            self.0 = self.0.split_off(&lowest);
+    /// A later tip of the same branch is known: those before it that are held here, and so are on that branch as well, say nothing more.
+    pub(crate) fn forget_before(&mut self, seq: u64, is_held: impl Fn(&EntryHash) -> bool) {
+        for hashes in self.0.range_mut(..seq).map(|(_, hashes)| hashes) {
+            hashes.retain(|hash| !is_held(hash));
         }
-        for (seq, hash) in tips {
-            self.add(*seq, *hash, None);
-        }
+        self.0.retain(|_, hashes| !hashes.is_empty());
     }
 
     /// All tips, lowest first.
@@ -59,18 +57,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_before_all_that_the_peer_tells_is_forgotten_and_what_is_beyond_is_not() {
+    fn what_is_held_before_a_later_tip_is_forgotten_and_what_is_not_stays() {
         let mut tips = Tips::default();
-        for seq in [2, 4, 7] {
+        for seq in [2, 4, 5, 7] {
             tips.add(seq, hash(seq as u8), None);
         }
-        tips.advance(&[(5, hash(5)), (4, hash(44))]);
-        assert_eq!(tips.iter().collect::<Vec<_>>(), {
-            let mut four = [hash(4), hash(44)];
-            four.sort();
-            [(4, four[0]), (4, four[1]), (5, hash(5)), (7, hash(7))]
-        });
-        tips.advance(&[]);
-        assert_eq!(tips.iter().count(), 4);
+        tips.forget_before(5, |held| *held == hash(2));
+        assert_eq!(tips.iter().map(|(seq, _)| seq).collect::<Vec<_>>(), [4, 5, 7]);
     }
 }

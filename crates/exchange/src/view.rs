@@ -146,9 +146,14 @@ impl<'a> View<'a> {
         by_lane(self.logs())
     }
 
-    /// The same of some logs.
-    pub(crate) fn heads_of(&self, which: impl Fn(&Log) -> bool) -> Heads {
-        by_lane(self.logs().into_iter().filter(which).collect())
+    /// The same of some logs, as far as these are not forked.
+    pub(crate) fn heads_of(&self, which: &BTreeSet<(LaneId, AuthorKey)>) -> Heads {
+        by_lane(self.logs().into_iter().filter(|log| log.tips.len() == 1 && which.contains(&(log.lane, log.author))).collect())
+    }
+
+    /// Whether an entry is on the one branch of its log that is held here.
+    pub(crate) fn is_on_the_only_branch(&self, lane: &LaneId, author: &AuthorKey, hash: &EntryHash) -> bool {
+        self.ledger.has(hash) && self.ledger.heads(lane).iter().filter(|head| head.author == *author).count() == 1
     }
 
     /// What this side holds and gives beyond what is shared.
@@ -208,8 +213,7 @@ impl<'a> View<'a> {
         if log.tips.iter().all(|(_, hash)| held.iter().any(|entry| entry.hash() == *hash)) {
             return Box::new(std::iter::empty());
         }
-        let is_ahead = !unknown.is_empty() && unknown.iter().all(|seq| *seq > last);
-        if is_ahead && (held.is_empty() || log.tips.len() == 1) {
+        if held.is_empty() && !unknown.is_empty() && unknown.iter().all(|seq| *seq > last) {
             return Box::new(std::iter::empty());
         }
         if let [_] = log.tips.as_slice() {

@@ -176,7 +176,11 @@ async fn write(mut sender: LinkSender, outgoing: Outgoing) {
                         return None;
                     }
                 }
-                Out::Beside(frame) => _ = beside.spawn(repeat(sender.beside(), frame)),
+                Out::Beside(frame) => {
+                    // Instead of an earlier one.
+                    beside = JoinSet::new();
+                    beside.spawn(repeat(sender.beside(), frame));
+                }
                 Out::Close(reason) => return Some(reason),
             }
         }

@@ -129,12 +129,8 @@ impl Shared {
     }
 
     fn learn(&mut self, lane: LaneId, tips: &[Tip]) {
-        let mut logs: BTreeMap<AuthorKey, Vec<(u64, EntryHash)>> = BTreeMap::new();
         for (author, seq, hash) in tips {
-            logs.entry(*author).or_default().push((*seq, *hash));
-        }
-        for (author, tips) in logs {
-            self.tips.entry((lane, author)).or_default().advance(&tips);
+            self.tips.entry((lane, *author)).or_default().add(*seq, *hash, None);
         }
     }
 
@@ -401,17 +397,37 @@ impl Session {
             // Without what others have brought a session only gives more than it need.
             return if shared.unconfirmed { Err(Closing::TooMany("heads")) } else { Ok(()) };
         }
-        for (lane, tips) in lanes {
-            shared.learn(lane, &tips);
+        let unasked = !shared.unconfirmed;
+        for (lane, tips) in &lanes {
+            shared.learn(*lane, tips);
+        }
+        if unasked && !shared.exhausted {
+            // Somebody else gives the peer the same: little is to be under way when it says what it has got.
+            self.window = FIRST_WINDOW;
+        }
+        if unasked {
+            self.forget_earlier(replica, ledger, &lanes, now);
         }
         if last {
-            if !std::mem::take(&mut shared.unconfirmed) {
-                // Somebody else gives the peer the same: little is to be under way when it says what it has got.
-                self.window = FIRST_WINDOW;
+            if let Some(shared) = self.shared.get_mut(&ledger) {
+                shared.unconfirmed = false;
             }
             self.push_or_shut(replica, ledger, now, out);
         }
         Ok(())
+    }
+
+    /// Of logs that the peer tells of again and again, the latest tips do.
+    fn forget_earlier(&mut self, replica: &Replica, ledger: LedgerId, lanes: &Heads, now: i64) {
+        let Some(view) = self.view(replica, ledger, now) else { return };
+        let Some(shared) = self.shared.get_mut(&ledger) else { return };
+        for (lane, (author, seq, hash)) in lanes.iter().flat_map(|(lane, tips)| tips.iter().map(move |tip| (lane, tip))) {
+            if view.is_on_the_only_branch(lane, author, hash)
+                && let Some(tips) = shared.tips.get_mut(&(*lane, *author))
+            {
+                tips.forget_before(*seq, |hash| view.ledger().has(hash));
+            }
+        }
     }
 
     fn push_or_shut(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {

@@ -156,9 +156,13 @@ impl Session {
         if self.stage == Stage::Closed {
             return out;
         }
-        if let Err(reason) = self.event(replica, event, now, &mut out) {
-            self.stage = Stage::Closed;
-            out.push(Effect::Close { reason });
+        match self.event(replica, event, now, &mut out) {
+            // Whatever gave room in the window.
+            Ok(()) => self.push_waiting(replica, now, &mut out),
+            Err(reason) => {
+                self.stage = Stage::Closed;
+                out.push(Effect::Close { reason });
+            }
         }
         let settled = self.is_settled();
         if settled && !self.settled {

@@ -123,12 +123,14 @@ impl Session {
         self.window = if is_over { FIRST_WINDOW } else { (self.window + bytes).min(LAST_WINDOW) };
     }
 
-    /// Another session has brought these entries. The peer may be about to give them as well, and is told how far their logs are here.
+    /// Another session has brought these entries. The peer may be about to give them as well, and is told how far their logs are here; not while it takes in nothing, since nothing bounds what it
+    /// is told, and not of logs that are forked, which it has to see.
     pub(super) fn tell_brought(&self, replica: &Replica, ledger: LedgerId, entries: &[EntryHash], now: i64, out: &mut Vec<Effect>) {
+        let has_room = self.under_way < WINDOW && self.bytes_under_way < self.window;
+        let Some(shared) = self.shared.get(&ledger).filter(|shared| shared.phase == Phase::Live && has_room && !entries.is_empty()) else { return };
         let Some(view) = self.view(replica, ledger, now) else { return };
-        let Some(shared) = self.shared.get(&ledger).filter(|shared| shared.phase == Phase::Live) else { return };
         let logs: BTreeSet<_> = entries.iter().filter_map(|hash| view.ledger().get(hash)).map(|entry| (entry.header.lane, entry.header.author)).collect();
-        let heads = view.heads_of(|log| logs.contains(&(log.lane, log.author)));
+        let heads = view.heads_of(&logs);
         if !heads.is_empty() {
             in_frames(heads, |lanes, last| _ = send(out, &Frame::Held { ledger, opening: shared.opening, lanes, last }));
         }
@@ -204,7 +206,7 @@ struct Giving {
     ledger: LedgerId,
     /// Where a list of entries ends, in bytes.
     most: usize,
-    /// Said after each of them but the last, so that the peer acknowledges it.
+    /// Said after a list of entries that others follow, so that the peer acknowledges it.
     how_things_stand: Frame,
     /// What is gathered into the next, and how long that is.
     entries: Vec<RawEntry>,

@@ -52,7 +52,6 @@ impl Session {
         if stale {
             self.refresh(replica, ledger, now, out);
         }
-        self.push_waiting(replica, now, out);
         Ok(())
     }
 

@@ -225,6 +225,8 @@ impl Beside {
     /// Sends a frame of at most 64 KiB, as far as the peer takes such streams.
     pub async fn send(&self, frame: &[u8]) -> Result<(), NetError> {
         let mut stream = self.0.open_uni().await.map_err(NetError::lost)?;
+        // Ahead of what waits.
+        stream.set_priority(FRAMES_FIRST + 1).map_err(NetError::lost)?;
         stream.write_all(frame).await.map_err(NetError::lost)?;
         stream.finish().map_err(NetError::lost)
     }

@@ -178,7 +178,6 @@ async fn a_new_address_is_told_within_the_session_and_kept_of_those_who_are_know
     });
 }
 
-/// Where a guest is, only its connection tells.
 /// What is lost of the card among the other frames may never come again: it also comes beside them.
 #[tokio::test]
 async fn a_card_that_is_lost_among_the_other_frames_comes_beside_them() {
@@ -211,6 +210,7 @@ async fn a_card_that_is_lost_among_the_other_frames_comes_beside_them() {
     assert_eq!(shown, Some(elsewhere));
 }
 
+/// Where a guest is, only its connection tells.
 #[tokio::test]
 async fn who_has_moved_calls_its_guests_where_they_were_seen_unless_they_call() {
     let directory = tempfile::tempdir().expect("a directory");
