@@ -23,7 +23,7 @@ use crate::{
 const WAITING_LINKS: usize = 16;
 /// Frames that may wait for a peer to read; more than the exchange ever has under way.
 const WAITING_FRAMES: usize = 4096;
-/// How often a card goes out beside the other frames, and the pause after each.
+/// How often a card goes out beside the other frames, and after what time the next.
 const REPEATS: u32 = 4;
 const REPEAT_AFTER: Duration = Duration::from_millis(500);
 /// How long a call may take.
@@ -206,11 +206,12 @@ async fn write(mut sender: LinkSender, outgoing: Outgoing) {
 
 /// Sends a frame as often as it takes for one to arrive on a bad line.
 async fn repeat(beside: Beside, frame: Vec<u8>) {
+    let mut turns = tokio::time::interval(REPEAT_AFTER);
     for _ in 0..REPEATS {
+        turns.tick().await;
         if beside.send(&frame).await.is_err() {
             return;
         }
-        tokio::time::sleep(REPEAT_AFTER).await;
     }
 }
 

@@ -56,11 +56,10 @@ pub(super) struct Shared {
     pub(super) charters_then: usize,
     /// Charters that were held when an `Unknown` was last answered with them.
     offered: usize,
-    /// Frames of content sent, acknowledged by the peer, and received.
+    /// Frames of content sent, and received.
     pub(super) sent: u64,
-    pub(super) acked: u64,
     pub(super) got: u64,
-    /// Lengths of those that are not acknowledged yet.
+    /// Lengths of those sent that are not acknowledged yet.
     pub(super) under_way: VecDeque<usize>,
     /// Whether nothing was left to send when last looked.
     pub(super) exhausted: bool,
@@ -99,7 +98,6 @@ impl Shared {
             charters_then: 0,
             offered: 0,
             sent: 0,
-            acked: 0,
             got: 0,
             under_way: VecDeque::new(),
             exhausted: false,
@@ -139,7 +137,7 @@ impl Shared {
             Phase::Asked | Phase::Told => false,
             Phase::Shut => true,
             Phase::Live => {
-                let acknowledged = self.acked == self.sent && self.told_got == self.got;
+                let acknowledged = self.under_way.is_empty() && self.told_got == self.got;
                 let answered = self.answered == self.wants && self.told_answered == self.heard_wants;
                 self.peer_done && self.exhausted && !self.stale && acknowledged && self.told_done && answered
             }
@@ -397,21 +395,19 @@ impl Session {
             // Without what others have brought a session only gives more than it need.
             return if shared.unconfirmed { Err(Closing::TooMany("heads")) } else { Ok(()) };
         }
-        let unasked = !shared.unconfirmed;
         for (lane, tips) in &lanes {
             shared.learn(*lane, tips);
         }
-        if unasked && !shared.exhausted {
-            // Somebody else gives the peer the same: little is to be under way when it says what it has got.
-            self.window = FIRST_WINDOW;
-        }
-        if unasked {
+        if shared.unconfirmed {
+            shared.unconfirmed = !last;
+        } else {
+            if !shared.exhausted {
+                // Somebody else gives the peer the same: little is to be under way when it says what it has got.
+                self.window = FIRST_WINDOW;
+            }
             self.forget_earlier(replica, ledger, &lanes, now);
         }
         if last {
-            if let Some(shared) = self.shared.get_mut(&ledger) {
-                shared.unconfirmed = false;
-            }
             self.push_or_shut(replica, ledger, now, out);
         }
         Ok(())

@@ -116,7 +116,6 @@ impl Session {
     pub(super) fn acknowledged(&mut self, ledger: LedgerId, frames: usize) {
         let Some(shared) = self.shared.get_mut(&ledger) else { return };
         let bytes: usize = shared.under_way.drain(..frames).sum();
-        shared.acked += frames as u64;
         self.under_way -= frames as u64;
         self.bytes_under_way -= bytes;
         let is_over = self.under_way == 0 && self.waiting.is_empty();

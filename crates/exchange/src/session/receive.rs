@@ -42,7 +42,8 @@ impl Session {
         if got > shared.sent || answered > shared.wants {
             return Err(Closing::Unexpected("done"));
         }
-        let acknowledged = got.saturating_sub(shared.acked) as usize;
+        // Of those under way; an earlier `done` may have said more.
+        let acknowledged = (shared.under_way.len() as u64).saturating_sub(shared.sent - got) as usize;
         shared.answered = shared.answered.max(answered);
         shared.peer_done = done;
         let stale = shared.stale;

@@ -1,5 +1,6 @@
 //! The network over real sockets on loopback: no relay, no lookup, nothing outside this process.
 
+mod beside;
 mod mute;
 
 use std::{
@@ -236,39 +237,6 @@ async fn frames_too_large_are_refused_on_both_sides() {
     stream.finish().unwrap();
     let (_, mut bob_recv) = bob.links.recv().await.unwrap().split();
     assert!(matches!(bob_recv.recv().await, Err(NetError::Lost(_))));
-    alice.end().await;
-    bob.end().await;
-}
-
-#[tokio::test]
-async fn frames_beside_the_others_arrive_whatever_waits() {
-    let (alice, mut bob) = (node(9, List::new(&[])).await, node(10, List::new(&[])).await);
-    let link = alice.net.connect(&bob.route(), WAIT).await.unwrap();
-    let connection = alice.net.connections.newest(&key(10)).unwrap();
-    let (mut send, _recv) = link.split();
-    send.send(b"never read").await.unwrap();
-    let (_bob_send, bob_recv) = bob.links.recv().await.unwrap().split();
-    // One that never ends, and one that is too long, are in nobody's way.
-    let mut endless = connection.open_uni().await.unwrap();
-    endless.write_all(b"and").await.unwrap();
-    let beside = send.beside();
-    let (heard, mut frames) = mpsc::unbounded_channel();
-    let saying = async {
-        beside.send(&[7; (64 << 10) + 1]).await.unwrap();
-        for n in 0..20 {
-            beside.send(&[n]).await.unwrap();
-        }
-        let mut got = BTreeSet::new();
-        while got.len() < 20 {
-            got.insert(frames.recv().await.unwrap());
-        }
-        assert_eq!(got, (0..20).map(|n| vec![n]).collect());
-        // Its end is the end of the listening.
-        connection.close(0u32.into(), b"");
-    };
-    let of_bob = bob_recv.beside();
-    let hearing = of_bob.receive(|frame| heard.send(frame).unwrap());
-    tokio::time::timeout(WAIT, async { tokio::join!(saying, hearing) }).await.unwrap();
     alice.end().await;
     bob.end().await;
 }
