@@ -279,6 +279,11 @@ fn a_vault_that_has_lost_a_part_still_gives_the_rest_and_gets_its_entries_back()
             let contacts_left = !copy.json(&["peer", "list"]).as_array().expect("an array").is_empty();
             if contacts_left {
                 lost += 1;
+                let mut findings = answer["findings"].as_array().expect("findings").iter();
+                assert!(
+                    findings.all(|finding| finding["state"] == "repaired" || !finding["object"].as_str().is_some_and(|object| object.starts_with("ledger"))),
+                    "what has come again is not lost: {answer}"
+                );
                 assert_eq!(chart::readable(&copy), all, "{}: {answer}", name.display());
                 chart::assert_shows(&copy, &all, &source);
                 assert_eq!(copy.json(&["ledger", "verify"])["ok"], true);
@@ -286,6 +291,11 @@ fn a_vault_that_has_lost_a_part_still_gives_the_rest_and_gets_its_entries_back()
                 assert!(contains(answer.to_string().as_bytes(), b"lost"), "what nobody can supply is named: {answer}");
             }
             assert!(is_sound(&copy), "{}", name.display());
+            for home in [&copy, &custodian] {
+                let log = home.json(&["ledger", "log"]);
+                let stands = |entry: &Value| entry["verdict"] == "stands";
+                assert!(log.as_array().is_some_and(|log| log.iter().all(stands)), "{}: nothing is signed twice: {log}", name.display());
+            }
         }
         fs::remove_dir_all(copy.path()).expect("removing it");
     }

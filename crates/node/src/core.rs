@@ -74,6 +74,8 @@ pub(crate) struct Core {
     /// Grants that a node of their party has heard of.
     pub(crate) heard: BTreeSet<(LedgerId, GrantId)>,
     pub(crate) sessions: Sessions,
+    /// How far this node has signed in lanes where less was here when the ledger was opened: entries were lost, and may come again.
+    signed: BTreeMap<LedgerId, Vec<(LaneId, u64)>>,
     /// Set when memory and disk may differ: nothing is done any more.
     broken: bool,
 }
@@ -109,6 +111,7 @@ impl Core {
             arrived: BTreeSet::new(),
             heard: BTreeSet::new(),
             sessions: Sessions::default(),
+            signed: BTreeMap::new(),
             broken: false,
         };
         core.load_marks()?;
@@ -167,8 +170,7 @@ impl Core {
         }
         self.replica.ledgers.insert(id, ledger);
         self.replica.look_for_bodies(id);
-        self.open_view(id);
-        Ok(())
+        self.open_view(id)
     }
 
     fn load_checkpoints(&mut self) -> Result<(), ApiError> {
@@ -181,8 +183,12 @@ impl Core {
     }
 
     /// Reads a ledger anew with the identities at hand.
-    pub(crate) fn open_view(&mut self, id: LedgerId) {
-        let Some(ledger) = self.replica.ledgers.get(&id) else { return };
+    pub(crate) fn open_view(&mut self, id: LedgerId) -> Result<(), ApiError> {
+        let Some(ledger) = self.replica.ledgers.get(&id) else { return Ok(()) };
+        let author = self.keys.author();
+        let marks = self.vault.marks(&id, &author).map_err(ApiError::failed)?;
+        let ahead = marks.into_iter().map(|(lane, mark)| (lane, mark.seq)).filter(|(lane, seq)| ledger.next(lane, &author).0 <= *seq);
+        self.signed.insert(id, ahead.collect());
         let mut view = match (&self.keys.patient, self.memberships.get(&id)) {
             (Some(patient), _) if patient.ledger == id => View::owner(patient.keyring.share(), ledger),
             (_, Some(member)) => {
@@ -194,6 +200,7 @@ impl Core {
         let all: Vec<EntryHash> = ledger.lanes().flat_map(|lane| ledger.entries(lane)).map(Entry::hash).collect();
         view.read(ledger, all);
         self.views.insert(id, view);
+        Ok(())
     }
 
     /// Says no once memory and disk may differ.
@@ -204,7 +211,8 @@ impl Core {
         Ok(())
     }
 
-    /// Says no where nothing that this node signs would count: the charter suspends it, or it is a copy of a home that went on.
+    /// Says no where nothing that this node signs would count: the charter suspends it, it is a copy of a home that went on, or entries that it has signed were lost and it would sign others in their
+    /// place.
     pub(crate) fn may_sign(&self, id: &LedgerId) -> Result<(), ApiError> {
         self.check()?;
         let author = self.keys.author();
@@ -218,6 +226,13 @@ impl Core {
                 "this device was replaced: the patient's records were recovered elsewhere, and nothing that it does counts any more",
             )
             .advise("use the new device; what was imported here since then must be imported there"));
+        }
+        let lacks = |ledger: &Ledger, signed: &Vec<(LaneId, u64)>| signed.iter().any(|(lane, seq)| ledger.next(lane, &author).0 <= *seq);
+        if self.replica.ledgers.get(id).zip(self.signed.get(id)).is_some_and(|(ledger, signed)| lacks(ledger, signed)) {
+            return Err(ApiError::refused("entries that this node has signed are missing here, and it must not sign others in their place").advise(
+                "`chartmesh sync` while a custodian or another device of the patient runs, at a provider the patient; if nobody has them: a patient: `chartmesh recover` makes a new device; a provider: \
+                 make a new home and ask the patient for a grant",
+            ));
         }
         Ok(())
     }
@@ -411,17 +426,17 @@ impl Core {
         if let Err(error) = self.vault.commit(batch) {
             return Err(self.break_off(error));
         }
-        self.refresh(id, entries.iter().copied());
-        Ok(())
+        self.refresh(id, entries.iter().copied())
     }
 
     /// Reads new entries of a ledger.
-    pub(crate) fn refresh(&mut self, id: LedgerId, entries: impl IntoIterator<Item = EntryHash>) {
-        let Some(ledger) = self.replica.ledgers.get(&id) else { return };
+    pub(crate) fn refresh(&mut self, id: LedgerId, entries: impl IntoIterator<Item = EntryHash>) -> Result<(), ApiError> {
+        let Some(ledger) = self.replica.ledgers.get(&id) else { return Ok(()) };
         match self.views.get_mut(&id) {
             Some(view) => view.read(ledger, entries),
-            None => self.open_view(id),
+            None => self.open_view(id)?,
         }
+        Ok(())
     }
 
     /// Takes part in a ledger that an invitation tells of. Whether it is new here.
@@ -466,7 +481,7 @@ impl Core {
             return Err(self.break_off(error));
         }
         self.memberships.insert(id, membership);
-        self.open_view(id);
+        self.open_view(id)?;
         Ok(is_new)
     }
 

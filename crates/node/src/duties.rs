@@ -429,4 +429,54 @@ mod tests {
         assert_eq!(info.documents, 1);
         node.stop().await.expect("the end");
     }
+
+    /// Its charter and the first entries of every log are lost; how far it has signed is not.
+    #[tokio::test]
+    async fn who_lacks_what_it_has_signed_signs_nothing_in_its_place() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let home = Home::new(directory.path().join("home"));
+        setup::init(&home, Kind::Patient, "Maria", None).expect("a home");
+        let node = Node::open(&home, None).await.expect("a node");
+        let record = directory.path().join("record.json");
+        std::fs::write(&record, r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"HbA1c"}}"#).expect("a file");
+        node.ask(Request::Import { paths: vec![record.into()], patient: None }).await.expect("an import");
+        let (id, charters, signed) = node.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            let ledger = core.ledger(&id).expect("a ledger");
+            let charters: Vec<_> = ledger.charter_versions().map(|(_, charter)| charter.clone()).collect();
+            let entries: Vec<_> = ledger.lanes().flat_map(|lane| ledger.entries(lane)).map(chartmesh_ledger::Entry::to_raw).collect();
+            for table in [Table::Charters, Table::Entries] {
+                for (key, _) in core.vault.scan(table, id.as_bytes()).expect("rows") {
+                    if table == Table::Charters || key[96..104] == 1u64.to_be_bytes() {
+                        core.vault.remove(table, &key).expect("removing it");
+                    }
+                }
+            }
+            (id, charters, entries)
+        });
+        node.stop().await.expect("the end");
+        drop(node);
+
+        let node = Node::open(&home, None).await.expect("a node");
+        node.with(|core| {
+            let ledger = chartmesh_ledger::Ledger::begin(charters[0].clone()).expect("a ledger");
+            core.replica.ledgers.insert(id, ledger);
+            core.persist(id, &charters, &[]).expect("stored");
+        });
+        node.tend().await.expect("nothing that it may not do");
+        let held = |node: &Node| node.with(|core| core.ledger(&id).expect("a ledger").len());
+        assert_eq!(held(&node), 0, "nothing is signed");
+        let refused = node.with(|core| core.may_sign(&id)).expect_err("nothing may be");
+        assert!(refused.what.contains("missing here"), "{}", refused.what);
+        node.with(|core| {
+            let mut certs = chartmesh_ledger::CertCache::new();
+            let read = signed.iter().map(|raw| chartmesh_ledger::Entry::read_with(raw.clone(), &mut certs).expect("an entry")).collect();
+            let added = core.replica.ledgers.get_mut(&id).expect("a ledger").add_all(read).added;
+            core.persist(id, &[], &added).expect("stored");
+            core.may_sign(&id).expect("all that it has signed is here again");
+        });
+        node.tend().await.expect("done");
+        assert_eq!(held(&node), signed.len(), "nothing more is owed");
+        node.stop().await.expect("the end");
+    }
 }

@@ -205,7 +205,7 @@ fn take_over(
     secrets.patient =
         Some(PatientSecrets { ledger: id, root, keyring_secret: Seed::new(*keyring.secret.expose()), keyring: Seed::new(*keyring.identity.expose()) });
     core.keys = Keys::from_secrets(&secrets);
-    core.open_view(id);
+    core.open_view(id)?;
     let held = held_keys(core, &id)?;
     // The lost device knows the old keyring: a new one takes its place.
     if let Some(patient) = &mut secrets.patient {
@@ -245,7 +245,7 @@ fn take_over(
     }
     store_keys(&mut writer, &id, held)?;
     writer.commit()?;
-    core.open_view(id);
+    core.open_view(id)?;
     renew_all(core, &id)?;
     finish_vault(&mut core.vault, passphrase)?;
     Ok(suspended)

@@ -52,7 +52,7 @@ pub fn draft(home: &Home, kind: Kind, name: &str) -> Result<Draft, ApiError> {
         let ledger = Ledger::begin(charter.clone()).map_err(ApiError::failed)?;
         let id = ledger.id();
         core.replica.ledgers.insert(id, ledger);
-        core.open_view(id);
+        core.open_view(id)?;
         let mut writer = Writer::new(&mut core, id)?;
         writer.batch().put_charter(&id, &charter.verify().map_err(ApiError::failed)?);
         store_keyring(&mut writer, &secrets, words)?;

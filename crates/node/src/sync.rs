@@ -145,10 +145,14 @@ impl Node {
         if borrowed {
             self.stop_network().await;
         }
-        result
+        let info = result?;
+        // Whoever is replaced would take its own word for the patient's.
+        self.with(|core| core.keys.patient.as_ref().map_or(Ok(()), |patient| core.may_sign(&patient.ledger)))?;
+        Ok(info)
     }
 
-    async fn exchange_all(&self, net: &Net, deadline: Instant) -> Result<SyncInfo, ApiError> {
+    /// [`Node::sync`] over a network that runs, whether or not this node may sign.
+    pub(crate) async fn exchange_all(&self, net: &Net, deadline: Instant) -> Result<SyncInfo, ApiError> {
         let before = self.with(|core| (std::mem::take(&mut core.sessions.received), core.delivered.len()));
         let targets = self.callable();
         let mut missed: BTreeMap<String, String> = BTreeMap::new();
@@ -199,8 +203,6 @@ impl Node {
             return Err(ApiError::unreachable(format_args!("nobody could be reached ({all})"))
                 .advise("the others must be running `chartmesh serve`; `chartmesh peer list` shows where they were last"));
         }
-        // Whoever is replaced would take its own word for the patient's.
-        self.with(|core| core.keys.patient.as_ref().map_or(Ok(()), |patient| core.may_sign(&patient.ledger)))?;
         Ok(self.with(|core| SyncInfo {
             reached,
             missed: missed.into_iter().map(|(name, reason)| format!("{name}: {reason}")).collect(),

@@ -136,15 +136,15 @@ impl<'a> Writer<'a> {
         match core.vault.commit_signed(batch, &own) {
             Ok(()) => {}
             Err(VaultError::Restored { .. } | VaultError::NotNext { .. }) => {
-                core.reload(id)?;
-                return Err(restored());
+                // What was refused must not stay in memory, from where it would be sent.
+                return Err(core.reload(id).map_or_else(|error| core.break_off(error), |()| restored()));
             }
             Err(error) => return Err(core.break_off(error)),
         }
         if let Some(view) = core.views.get_mut(&id) {
             view.told(manifests);
         }
-        core.refresh(id, entries.iter().copied());
+        core.refresh(id, entries.iter().copied())?;
         core.sessions.changed(id);
         Ok(entries)
     }

@@ -3,6 +3,9 @@
 //! **Restart.** [`Vault::commit_signed`] stores our entries together with a mark, the number and hash signed last by that key in that lane, and refuses whatever does not
 //! continue from it. It returns when both are on disk; only then may they be sent.
 //!
+//! **A damaged store.** Entries of our own may be lost while the marks that tell of them are whole. They come again from peers; until then a node signs nothing, since what it signed
+//! would take their places. [`Vault::marks`] says how far it has to come.
+//!
 //! **A restored copy.** A home put back from a backup has an old mark, and nothing inside it can tell. Others can: an entry that our own key has signed and that we do not have is
 //! proof, and nobody can forge it. The rule for a node: in a session, before it sends entries of its own, it fetches those of its own log that the peer has and it has not, and
 //! passes each to [`Vault::check_own`]. The first unknown one makes that key *spent* in that ledger, for good: the vault refuses to sign with it there, and the device
@@ -68,6 +71,21 @@ impl Vault {
     pub fn mark(&self, ledger: &LedgerId, lane: &LaneId, author: &AuthorKey) -> Result<Option<Mark>, VaultError> {
         let key = mark_key(ledger, lane, author);
         self.get(Table::Marks, &key)?.map(|value| Mark::read(&key, &value)).transpose()
+    }
+
+    /// The last entry that our key has signed in each lane of a ledger.
+    ///
+    /// # Errors
+    /// As [`Vault::get`].
+    pub fn marks(&self, ledger: &LedgerId, author: &AuthorKey) -> Result<Vec<(LaneId, Mark)>, VaultError> {
+        let mut marks = Vec::new();
+        for (key, value) in self.scan(Table::Marks, ledger.as_bytes())? {
+            let (lane, signer) = key.get(32..).and_then(|key| key.split_first_chunk::<32>()).ok_or_else(|| misplaced(Table::Marks, &key))?;
+            if signer == author.as_bytes() {
+                marks.push((LaneId::new(*lane), Mark::read(&key, &value)?));
+            }
+        }
+        Ok(marks)
     }
 
     /// Looks at an entry of our own key that a peer has sent.

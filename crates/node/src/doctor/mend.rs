@@ -169,7 +169,8 @@ async fn supply(node: &Node, incomplete: bool) -> Result<(), ApiError> {
     }
     node.start_network(None, false).await?;
     let claimed = claim(node).await;
-    let synced = node.sync(FETCH_WAIT).await.map(drop);
+    let net = node.net().await.ok_or_else(|| ApiError::failed("the network was stopped"))?;
+    let synced = node.exchange_all(&net, Instant::now() + FETCH_WAIT).await.map(drop);
     // A session may have nothing left to give and still owe bodies that it was asked for, and what is in them may name more.
     let all = |core: &Core| core.missing().is_empty() && core.replica.bodiless.values().all(BTreeSet::is_empty);
     let _ = wait_for(node, Instant::now() + LAST_WAIT, |core| all(core).then_some(Ok(()))).await;
