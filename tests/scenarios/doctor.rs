@@ -287,10 +287,10 @@ fn a_vault_that_has_lost_a_part_still_gives_the_rest_and_gets_its_entries_back()
                 assert_eq!(chart::readable(&copy), all, "{}: {answer}", name.display());
                 chart::assert_shows(&copy, &all, &source);
                 assert_eq!(copy.json(&["ledger", "verify"])["ok"], true);
+                assert!(is_sound(&copy), "{}", name.display());
             } else {
                 assert!(contains(answer.to_string().as_bytes(), b"lost"), "what nobody can supply is named: {answer}");
             }
-            assert!(is_sound(&copy), "{}", name.display());
             for home in [&copy, &custodian] {
                 let log = home.json(&["ledger", "log"]);
                 let stands = |entry: &Value| entry["verdict"] == "stands";
@@ -302,6 +302,42 @@ fn a_vault_that_has_lost_a_part_still_gives_the_rest_and_gets_its_entries_back()
     assert!(lost > 0, "none of the vault's leaves was in use");
     keeping.stop();
     assert!(is_sound(&custodian), "nobody else was harmed");
+}
+
+/// Until somebody was asked who holds the rest, what it signs could take the place of what it has lost.
+#[test]
+fn a_repair_that_reaches_nobody_is_finished_by_a_later_one() {
+    let world = World::new();
+    let (patient, keeping, custodian) = kept(&world);
+    keeping.stop();
+    let intact = world.copy(&patient, "intact");
+    let whole = intact.json(&["ledger", "log"]);
+    let slabs = files(&patient.path().join("vault/slabs"));
+    let loses_entries = |slab: &&PathBuf| {
+        let size: usize = slab.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()).expect("a size");
+        edit(slab, |content| content.iter_mut().skip(size / 2).step_by(size).for_each(|byte| *byte ^= 0x10));
+        let (_, answer) = doctor(&patient, &[]);
+        let lost = contains(answer.to_string().as_bytes(), b"entries are missing here") && !contains(answer.to_string().as_bytes(), b"signing key");
+        if !lost {
+            edit(slab, |content| content.iter_mut().skip(size / 2).step_by(size).for_each(|byte| *byte ^= 0x10));
+        }
+        lost
+    };
+    slabs.iter().find(loses_entries).expect("a leaf of entries, without their marks");
+
+    let (ok, answer) = doctor(&patient, &["--repair"]);
+    assert!(!ok && contains(answer.to_string().as_bytes(), b"its repair is not finished"), "{answer}");
+    let more = world.write("more.json", &chart::result("later"));
+    let refused = patient.run(&["import", &more]);
+    assert!(refused.code != 0 && refused.stderr.contains("doctor"), "{}", refused.stderr);
+    assert!(!is_sound(&patient));
+
+    let keeping = custodian.serve();
+    let (ok, answer) = doctor(&patient, &["--repair"]);
+    assert!(ok, "{answer}");
+    assert_eq!(patient.json(&["ledger", "log"]), whole, "what it had signed has come again, and nothing beside it");
+    assert_eq!(patient.json(&["import", &more])["published"], 1);
+    keeping.stop();
 }
 
 #[test]

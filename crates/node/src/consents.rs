@@ -157,6 +157,7 @@ impl Node {
     pub(crate) fn consent_invitation(&self, word: &str) -> Result<Vec<u8>, ApiError> {
         self.with(|core| {
             let id = core.own_ledger()?;
+            core.may_sign(&id)?;
             let grant = core.find_grant(&id, word)?;
             let (_, view) = core.open(&id)?;
             let party = view.grants.get(&grant).map(|open| open.party).ok_or_else(|| ApiError::failed("an unknown grant"))?;

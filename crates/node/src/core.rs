@@ -76,12 +76,16 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     /// How far this node has signed in lanes where less was here when the ledger was opened: entries were lost, and may come again.
     signed: BTreeMap<LedgerId, Vec<(LaneId, u64)>>,
+    /// Some of what was ever stored was lost, and may not all have come again.
+    incomplete: bool,
     /// Set when memory and disk may differ: nothing is done any more.
     broken: bool,
 }
 
 /// The node's own contact, in [`Table::Settings`].
 pub(crate) const CONTACT: &[u8] = b"contact";
+/// In [`Table::Settings`] from a repair on until everything that was lost may have come again.
+pub(crate) const INCOMPLETE: &[u8] = b"keep";
 /// Where the node listened last where it was free to choose.
 pub(crate) const LISTENED: &[u8] = b"listened";
 /// What to do about a disk that could not be written to.
@@ -112,8 +116,10 @@ impl Core {
             heard: BTreeSet::new(),
             sessions: Sessions::default(),
             signed: BTreeMap::new(),
+            incomplete: false,
             broken: false,
         };
+        core.incomplete = core.vault.get(Table::Settings, INCOMPLETE).map_err(ApiError::failed)?.is_some();
         core.load_marks()?;
         for ledger in core.vault.ledgers().map_err(ApiError::failed)? {
             core.load_ledger(ledger)?;
@@ -164,11 +170,27 @@ impl Core {
         if let Some((entry, why)) = outcome.refused.first() {
             return Err(wrong(&format_args!("entry {}: {why}", entry.short())));
         }
+        self.load_membership(id)?;
+        self.replica.ledgers.insert(id, ledger);
+        self.replica.look_for_bodies(id);
+        self.open_view(id)
+    }
+
+    fn load_membership(&mut self, id: LedgerId) -> Result<(), ApiError> {
         if let Some(bytes) = self.vault.get(Table::Ledgers, id.as_bytes()).map_err(ApiError::failed)? {
-            let membership: Membership = from_canonical(&bytes).map_err(|error| wrong(&error))?;
+            let membership = from_canonical(&bytes).map_err(|error| ApiError::failed(format_args!("the stored ledger {}: {error}", id.short())))?;
             self.memberships.insert(id, membership);
         }
-        self.replica.ledgers.insert(id, ledger);
+        Ok(())
+    }
+
+    /// A ledger whose first charter has come again: what else of it is stored here counts, as far as it follows.
+    fn take_up(&mut self, id: LedgerId) -> Result<(), ApiError> {
+        self.load_membership(id)?;
+        let stored = self.vault.load_ledger(&id, Bodies::Read).map_err(ApiError::failed)?;
+        let Some(ledger) = self.replica.ledgers.get_mut(&id) else { return Ok(()) };
+        let mut certs = chartmesh_ledger::CertCache::new();
+        ledger.add_all(stored.entries.into_iter().filter_map(|raw| Entry::read_with(raw, &mut certs).ok()).collect());
         self.replica.look_for_bodies(id);
         self.open_view(id)
     }
@@ -227,13 +249,29 @@ impl Core {
             )
             .advise("use the new device; what was imported here since then must be imported there"));
         }
-        let lacks = |ledger: &Ledger, signed: &Vec<(LaneId, u64)>| signed.iter().any(|(lane, seq)| ledger.next(lane, &author).0 <= *seq);
-        if self.replica.ledgers.get(id).zip(self.signed.get(id)).is_some_and(|(ledger, signed)| lacks(ledger, signed)) {
-            return Err(ApiError::refused("entries that this node has signed are missing here, and it must not sign others in their place").advise(
-                "`chartmesh sync` while a custodian or another device of the patient runs, at a provider the patient; if nobody has them: a patient: `chartmesh recover` makes a new device; a provider: \
-                 make a new home and ask the patient for a grant",
-            ));
+        // What others have signed counts as well: a device that takes access away says up to where they had it.
+        if self.is_owner(id) && (self.incomplete || self.lacks_own(id, |_| true)) {
+            return Err(lacking());
         }
+        Ok(())
+    }
+
+    /// Whether entries that this node has signed in one of these lanes are missing here.
+    pub(crate) fn lacks_own(&self, id: &LedgerId, lanes: impl Fn(&LaneId) -> bool) -> bool {
+        let author = self.keys.author();
+        let lacks = |ledger: &Ledger, signed: &Vec<(LaneId, u64)>| signed.iter().any(|(lane, seq)| lanes(lane) && ledger.next(lane, &author).0 <= *seq);
+        self.replica.ledgers.get(id).zip(self.signed.get(id)).is_some_and(|(ledger, signed)| lacks(ledger, signed))
+    }
+
+    /// Whether something was lost that may not have come again.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
+    /// Everything has come again that is to be had.
+    pub(crate) fn is_complete_again(&mut self) -> Result<(), ApiError> {
+        self.vault.remove(Table::Settings, INCOMPLETE).map_err(ApiError::failed)?;
+        self.incomplete = false;
         Ok(())
     }
 
@@ -242,10 +280,15 @@ impl Core {
         self.broken
     }
 
-    /// Notes that memory and disk may differ, and hangs up on everybody.
-    pub(crate) fn break_off(&mut self, error: impl std::fmt::Display) -> ApiError {
+    /// Memory and disk may differ: nothing more is said to anybody.
+    pub(crate) fn fall_silent(&mut self) {
         self.broken = true;
         self.sessions.drop_all();
+    }
+
+    /// Notes that memory and disk may differ, and hangs up on everybody.
+    pub(crate) fn break_off(&mut self, error: impl std::fmt::Display) -> ApiError {
+        self.fall_silent();
         ApiError::failed(format_args!("this node could not write to its disk: {error}")).advise(MEND)
     }
 
@@ -257,12 +300,18 @@ impl Core {
 
     /// A ledger that is held.
     pub(crate) fn ledger(&self, id: &LedgerId) -> Result<&Ledger, ApiError> {
-        self.replica.ledgers.get(id).ok_or_else(|| ApiError::failed(format_args!("no ledger {} is held here", id.short())))
+        self.replica.ledgers.get(id).ok_or_else(|| self.not_held(id))
+    }
+
+    /// A patient's own is missing only after damage.
+    fn not_held(&self, id: &LedgerId) -> ApiError {
+        let error = ApiError::failed(format_args!("no ledger {} is held here", id.short()));
+        if self.is_owner(id) { error.advise("`chartmesh doctor --repair` while a custodian or another device of the patient runs") } else { error }
     }
 
     /// A ledger and what can be read of it.
     pub(crate) fn open(&self, id: &LedgerId) -> Result<(&Ledger, &View), ApiError> {
-        let view = self.views.get(id).ok_or_else(|| ApiError::failed(format_args!("no ledger {} is held here", id.short())))?;
+        let view = self.views.get(id).ok_or_else(|| self.not_held(id))?;
         Ok((self.ledger(id)?, view))
     }
 
@@ -426,17 +475,18 @@ impl Core {
         if let Err(error) = self.vault.commit(batch) {
             return Err(self.break_off(error));
         }
-        self.refresh(id, entries.iter().copied())
+        if !self.views.contains_key(&id) {
+            return self.take_up(id);
+        }
+        self.refresh(id, entries.iter().copied());
+        Ok(())
     }
 
     /// Reads new entries of a ledger.
-    pub(crate) fn refresh(&mut self, id: LedgerId, entries: impl IntoIterator<Item = EntryHash>) -> Result<(), ApiError> {
-        let Some(ledger) = self.replica.ledgers.get(&id) else { return Ok(()) };
-        match self.views.get_mut(&id) {
-            Some(view) => view.read(ledger, entries),
-            None => self.open_view(id)?,
+    pub(crate) fn refresh(&mut self, id: LedgerId, entries: impl IntoIterator<Item = EntryHash>) {
+        if let Some((ledger, view)) = self.replica.ledgers.get(&id).zip(self.views.get_mut(&id)) {
+            view.read(ledger, entries);
         }
-        Ok(())
     }
 
     /// Takes part in a ledger that an invitation tells of. Whether it is new here.
@@ -458,16 +508,28 @@ impl Core {
         let is_new = !self.replica.ledgers.contains_key(&id);
         let mut batch = Batch::new();
         let held = self.replica.ledgers.entry(id).or_insert(ledger);
+        let mut taken = Ok(());
         for charter in &invitation.charters {
-            held.add_charter(charter.clone()).map_err(wrong)?;
+            taken = held.add_charter(charter.clone()).map(drop).map_err(wrong);
+            if taken.is_err() {
+                break;
+            }
             batch.put_charter(&id, &charter.clone().verify().map_err(ApiError::failed)?);
         }
         // Asked of all that is known: an invitation's own charters may be old.
-        if !held.is_active(&invitation.author) {
-            if is_new {
-                self.replica.ledgers.remove(&id);
-            }
-            return Err(ApiError::refused("the invitation is not signed by a device of that patient"));
+        if taken.is_ok() && !held.is_active(&invitation.author) {
+            taken = Err(ApiError::refused("the invitation is not signed by a device of that patient"));
+        }
+        if taken.is_err() && is_new {
+            self.replica.ledgers.remove(&id);
+            batch = Batch::new();
+        }
+        if let Err(refused) = taken {
+            // The charters of a ledger that was held are signed whoever has sent them, and in memory already.
+            return Err(self.vault.commit(batch).map_or_else(|error| self.break_off(error), |()| refused));
+        }
+        if is_new {
+            self.load_membership(id)?;
         }
         let mut identities: Vec<Seed> = match self.memberships.get(&id).filter(|member| member.circle == invitation.circle) {
             Some(member) => member.identities.iter().map(|seed| Seed::new(*seed.expose())).collect(),
@@ -481,7 +543,11 @@ impl Core {
             return Err(self.break_off(error));
         }
         self.memberships.insert(id, membership);
-        self.open_view(id)?;
+        if is_new {
+            self.take_up(id)?
+        } else {
+            self.open_view(id)?
+        }
         Ok(is_new)
     }
 
@@ -540,4 +606,12 @@ fn chartmesh_party(peer: &crate::peers::Peer) -> PartyKey {
 
 fn own_card(keys: &Keys, contact: Contact) -> Result<Verified<Card>, ApiError> {
     Card { profile: keys.profile(), contact }.sign(&keys.signing).map_err(ApiError::usage)
+}
+
+/// Why a node signs nothing, or nothing in a lane.
+pub(crate) fn lacking() -> ApiError {
+    ApiError::refused("entries that belong here were lost, and what this node signs now could take their place").advise(
+        "`chartmesh doctor --repair` while a custodian or another device of the patient runs; if nobody has them: a patient: `chartmesh recover` makes a new device; a provider: make a new home and ask \
+         the patient for a grant",
+    )
 }

@@ -392,8 +392,9 @@ fn envelope(writer: &mut Writer<'_>, id: &LedgerId, wanted: &Wanted, grant: Gran
 
 #[cfg(test)]
 mod tests {
+    use chartmesh_identity::Signed;
     use chartmesh_identity::{AccessId, Kind};
-    use chartmesh_ledger::Fence;
+    use chartmesh_ledger::{CertCache, Charter, Entry, Fence, Ledger, RawEntry};
 
     use super::*;
     use crate::{
@@ -430,53 +431,79 @@ mod tests {
         node.stop().await.expect("the end");
     }
 
-    /// Its charter and the first entries of every log are lost; how far it has signed is not.
-    #[tokio::test]
-    async fn who_lacks_what_it_has_signed_signs_nothing_in_its_place() {
-        let directory = tempfile::tempdir().expect("a directory");
+    /// A patient whose charter was lost, and of whose entries only some are left. Its marks are whole. What there was.
+    async fn damaged(directory: &tempfile::TempDir, left: impl Fn(u64) -> bool) -> (Node, LedgerId, Vec<Signed<Charter>>, Vec<RawEntry>) {
         let home = Home::new(directory.path().join("home"));
         setup::init(&home, Kind::Patient, "Maria", None).expect("a home");
         let node = Node::open(&home, None).await.expect("a node");
         let record = directory.path().join("record.json");
         std::fs::write(&record, r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"HbA1c"}}"#).expect("a file");
         node.ask(Request::Import { paths: vec![record.into()], patient: None }).await.expect("an import");
-        let (id, charters, signed) = node.with(|core| {
+        let (id, charters, entries) = node.with(|core| {
             let id = core.own_ledger().expect("a patient");
-            let ledger = core.ledger(&id).expect("a ledger");
-            let charters: Vec<_> = ledger.charter_versions().map(|(_, charter)| charter.clone()).collect();
-            let entries: Vec<_> = ledger.lanes().flat_map(|lane| ledger.entries(lane)).map(chartmesh_ledger::Entry::to_raw).collect();
             for table in [Table::Charters, Table::Entries] {
                 for (key, _) in core.vault.scan(table, id.as_bytes()).expect("rows") {
-                    if table == Table::Charters || key[96..104] == 1u64.to_be_bytes() {
+                    if table == Table::Charters || !left(u64::from_be_bytes(key[96..104].try_into().expect("a number"))) {
                         core.vault.remove(table, &key).expect("removing it");
                     }
                 }
             }
-            (id, charters, entries)
+            let ledger = core.ledger(&id).expect("a ledger");
+            (id, ledger.charters().cloned().collect(), ledger.lanes().flat_map(|lane| ledger.entries(lane)).map(Entry::to_raw).collect())
         });
         node.stop().await.expect("the end");
         drop(node);
+        (Node::open(&home, None).await.expect("a node"), id, charters, entries)
+    }
 
-        let node = Node::open(&home, None).await.expect("a node");
+    /// As a session brings it.
+    fn bring(node: &Node, id: LedgerId, charters: &[Signed<Charter>], entries: &[RawEntry]) {
         node.with(|core| {
-            let ledger = chartmesh_ledger::Ledger::begin(charters[0].clone()).expect("a ledger");
-            core.replica.ledgers.insert(id, ledger);
-            core.persist(id, &charters, &[]).expect("stored");
+            let ledger = core.replica.ledgers.entry(id).or_insert_with(|| Ledger::begin(charters[0].clone()).expect("a ledger"));
+            let mut certs = CertCache::new();
+            let added = ledger.add_all(entries.iter().map(|raw| Entry::read_with(raw.clone(), &mut certs).expect("an entry")).collect()).added;
+            core.persist(id, charters, &added).expect("stored");
         });
+    }
+
+    #[tokio::test]
+    async fn who_lacks_what_it_has_signed_signs_nothing_in_its_place() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (node, id, charters, entries) = damaged(&directory, |seq| seq > 1).await;
+        let held = || node.with(|core| core.ledger(&id).expect("a ledger").len());
+        bring(&node, id, &charters, &[]);
         node.tend().await.expect("nothing that it may not do");
-        let held = |node: &Node| node.with(|core| core.ledger(&id).expect("a ledger").len());
-        assert_eq!(held(&node), 0, "nothing is signed");
-        let refused = node.with(|core| core.may_sign(&id)).expect_err("nothing may be");
-        assert!(refused.what.contains("missing here"), "{}", refused.what);
-        node.with(|core| {
-            let mut certs = chartmesh_ledger::CertCache::new();
-            let read = signed.iter().map(|raw| chartmesh_ledger::Entry::read_with(raw.clone(), &mut certs).expect("an entry")).collect();
-            let added = core.replica.ledgers.get_mut(&id).expect("a ledger").add_all(read).added;
-            core.persist(id, &[], &added).expect("stored");
-            core.may_sign(&id).expect("all that it has signed is here again");
-        });
+        assert_eq!(held(), 0, "nothing is signed");
+        assert!(node.with(|core| core.may_sign(&id)).is_err_and(|refused| refused.what.contains("were lost")));
+        bring(&node, id, &charters, &entries);
+        node.with(|core| core.may_sign(&id)).expect("all that it has signed is here again");
         node.tend().await.expect("done");
-        assert_eq!(held(&node), signed.len(), "nothing more is owed");
+        assert_eq!(held(), entries.len(), "nothing more is owed");
+        // Others' entries may be missing as well.
+        node.with(|core| core.vault.put(Table::Settings, crate::core::INCOMPLETE, &[]).expect("stored"));
+        node.stop().await.expect("the end");
+        let home = node.0.home.clone();
+        drop(node);
+        let node = Node::open(&home, None).await.expect("a node");
+        assert!(node.with(|core| core.may_sign(&id)).is_err());
+        node.with(|core| {
+            core.is_complete_again().expect("stored");
+            core.may_sign(&id).expect("all is here");
+        });
+        node.stop().await.expect("the end");
+    }
+
+    /// What nobody else has yet is not lost with the charter.
+    #[tokio::test]
+    async fn entries_count_again_with_the_charter_that_comes_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (node, id, charters, entries) = damaged(&directory, |_| true).await;
+        bring(&node, id, &charters, &[]);
+        assert_eq!(node.with(|core| core.ledger(&id).expect("a ledger").len()), entries.len());
+        node.with(|core| core.may_sign(&id)).expect("all that it has signed is here");
+        node.tend().await.expect("done");
+        let Response::Records(records) = node.ask(Request::RecordsList { patient: None, resource_type: None }).await.expect("a list") else { panic!() };
+        assert_eq!(records.len(), 1);
         node.stop().await.expect("the end");
     }
 }

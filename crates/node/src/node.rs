@@ -9,7 +9,7 @@ use std::{
 };
 
 use chartmesh_identity::{BlobHash, EndpointKey};
-use chartmesh_vault::{Table, Unlock, Vault, VaultError};
+use chartmesh_vault::{Unlock, Vault, VaultError};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -21,8 +21,6 @@ use crate::{
     session::Signals,
 };
 
-/// In [`Table::Settings`] while entries may be missing that name documents.
-pub(crate) const KEEP: &[u8] = b"keep";
 /// What to do where a home is damaged.
 const LOOK: &str = "`chartmesh doctor` says what is damaged, `chartmesh doctor --repair` mends what can be mended";
 /// How long a command waits for another one on the same home to end, and how often it looks.
@@ -115,7 +113,7 @@ impl Node {
         let here: BTreeSet<BlobHash> = blobs.list().await.map_err(damaged)?.into_iter().collect();
         core.forget(|blob| !here.contains(blob))?;
         // What was stored and not acknowledged when the node last ended may not be whole on disk, or nothing names it; unless it is the entries that are missing.
-        if core.vault.get(Table::Settings, KEEP).map_err(ApiError::failed)?.is_none() {
+        if !core.is_incomplete() {
             let acknowledged: BTreeSet<BlobHash> = core.delivered.iter().map(|(_, blob)| *blob).collect();
             let named = core.named_documents();
             let mut left = Vec::new();

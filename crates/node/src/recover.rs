@@ -157,7 +157,8 @@ async fn run(
         if let Some(card) = card.and_then(|card| card.verify().ok()).or_else(|| core.sessions.current(session, &remote).and_then(|slot| slot.peer().cloned())) {
             core.peers.meet(card, true, None, &core.vault)?;
         }
-        take_over(core, id, words, name, secrets, passphrase)
+        // What it has signed counts only once it is kept.
+        take_over(core, id, words, name, secrets, passphrase).inspect_err(|_| core.fall_silent())
     })?;
     node.tend().await?;
     // Best effort from here on: what has not come yet comes with the next sync.

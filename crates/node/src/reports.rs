@@ -57,6 +57,7 @@ impl Node {
     /// A ledger as a file.
     pub(crate) fn ledger_export(&self, patient: Option<&str>) -> Result<Vec<u8>, ApiError> {
         self.with(|core| {
+            core.check()?;
             let id = core.find_patient(patient)?;
             let ledger = core.ledger(&id)?;
             let entries = ledger.lanes().flat_map(|lane| ledger.entries(lane)).map(Entry::to_raw).collect();
@@ -137,7 +138,8 @@ impl Core {
     pub(crate) fn confirm_revocations(&mut self) -> Result<(), ApiError> {
         let own = self.keys.party();
         let mut due: BTreeMap<LedgerId, Vec<_>> = BTreeMap::new();
-        for (id, member) in &self.memberships {
+        let may = |id: &LedgerId, circle| self.may_sign(id).is_ok() && !self.lacks_own(id, |lane| lane == circle);
+        for (id, member) in self.memberships.iter().filter(|(id, member)| may(id, &member.circle)) {
             let state = self.ledger(id)?.lane(&member.circle);
             for (grant, state) in state.grants.iter().filter(|(_, state)| state.party == own) {
                 let Some(revoked) = &state.revoked else { continue };

@@ -365,7 +365,10 @@ impl Core {
                 // Before the acknowledgement that follows: or the peer would take this side for done, and leave with documents that are still to be fetched.
                 let counts = self.pending_counts();
                 self.tell_pending_now(id, &counts)?;
-                self.confirm_revocations()?;
+                if let Err(error) = self.confirm_revocations() {
+                    tracing::warn!(%error, "a revocation could not be confirmed");
+                    self.check()?;
+                }
                 let others: Vec<u64> = self.sessions.slots.keys().copied().filter(|other| *other != id).collect();
                 for other in others {
                     self.event(other, Event::Brought { ledger, entries: entries.clone() });
@@ -544,8 +547,11 @@ impl Core {
         slot.invited && slot.peer().is_some_and(|card| !arrived(card.profile.party))
     }
 
-    /// The sealed invitation for a party with a live grant.
+    /// The sealed invitation for a party with a live grant; none from a device whose word counts no more.
     pub(crate) fn invitation(&self, id: &LedgerId, party: &PartyKey) -> Result<Option<Vec<u8>>, ApiError> {
+        if self.may_sign(id).is_err() {
+            return Ok(None);
+        }
         let (ledger, view) = self.open(id)?;
         let Some((circle, identity)) = view.circle(party) else { return Ok(None) };
         let Some(card) = self.peers.get(party).map(|peer| &peer.card) else { return Ok(None) };

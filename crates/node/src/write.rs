@@ -6,7 +6,12 @@ use chartmesh_sealing::seal;
 use chartmesh_vault::{Batch, VaultError};
 use serde::Serialize;
 
-use crate::{api::ApiError, core::Core, manifest::Manifest, time};
+use crate::{
+    api::ApiError,
+    core::{Core, lacking},
+    manifest::Manifest,
+    time,
+};
 
 /// Collects signed entries of one ledger until [`Writer::commit`].
 pub(crate) struct Writer<'a> {
@@ -49,6 +54,9 @@ impl<'a> Writer<'a> {
     /// Signs the next entry of this node's log in a lane.
     pub(crate) fn entry(&mut self, lane: LaneId, action: Action, parts: Parts) -> Result<EntryHash, ApiError> {
         let author = self.core.keys.author();
+        if self.core.lacks_own(&self.ledger, |lacks| *lacks == lane) {
+            return Err(lacking());
+        }
         let ledger = self.core.ledger(&self.ledger)?;
         let (seq, prev) = ledger.next(&lane, &author);
         let cert: Option<Signed<Certificate>> = None;
@@ -144,7 +152,7 @@ impl<'a> Writer<'a> {
         if let Some(view) = core.views.get_mut(&id) {
             view.told(manifests);
         }
-        core.refresh(id, entries.iter().copied())?;
+        core.refresh(id, entries.iter().copied());
         core.sessions.changed(id);
         Ok(entries)
     }

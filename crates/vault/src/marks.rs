@@ -48,6 +48,17 @@ fn spent_key(ledger: &LedgerId, author: &AuthorKey) -> Vec<u8> {
     [&ledger.as_bytes()[..], author.as_bytes()].concat()
 }
 
+/// Where it is noted a second time that a key is spent: far from the marks, with which [`Table::Spent`] may lie in one leaf.
+fn spent_copy(key: &[u8]) -> Vec<u8> {
+    [b"spent", key].concat()
+}
+
+/// Where it is noted that a key is spent: in a ledger, or, under the key alone, in all.
+fn spent_rows(ledger: &LedgerId, author: &AuthorKey) -> [(Table, Vec<u8>); 4] {
+    let (here, everywhere) = (spent_key(ledger, author), author.as_bytes().to_vec());
+    [(Table::Meta, spent_copy(&here)), (Table::Meta, spent_copy(&everywhere)), (Table::Spent, here), (Table::Spent, everywhere)]
+}
+
 impl Vault {
     /// Stores entries that we have just signed, with their marks and whatever else is in the batch; send them after it has returned, not before.
     ///
@@ -112,15 +123,32 @@ impl Vault {
     /// # Errors
     /// As [`Vault::commit`].
     pub fn spend(&self, ledger: &LedgerId, author: &AuthorKey) -> Result<(), VaultError> {
-        self.put(Table::Spent, &spent_key(ledger, author), &[])
+        self.note_spent(&spent_key(ledger, author))
     }
 
-    /// Makes the mark of a lane again from the last of our own entries in it, of which none may be missing.
+    /// As [`Vault::spend`], in every ledger, also in those that this vault does not know or not any more.
+    ///
+    /// # Errors
+    /// As [`Vault::commit`].
+    pub fn spend_everywhere(&self, author: &AuthorKey) -> Result<(), VaultError> {
+        self.note_spent(author.as_bytes())
+    }
+
+    fn note_spent(&self, key: &[u8]) -> Result<(), VaultError> {
+        let mut batch = Batch::new();
+        batch.put(Table::Spent, key, Vec::new()).put(Table::Meta, &spent_copy(key), Vec::new());
+        self.commit(batch)
+    }
+
+    /// Makes the mark of a lane again from the last of our own entries in it, of which none may be missing; unless a mark is there that tells of as many.
     ///
     /// # Errors
     /// As [`Vault::commit`].
     pub fn restore_mark(&self, last: &Entry) -> Result<(), VaultError> {
         let header = &last.header;
+        if self.mark(&header.ledger, &header.lane, &header.author)?.is_some_and(|mark| mark.seq >= header.seq) {
+            return Ok(());
+        }
         let mark = Mark { seq: header.seq, hash: last.hash() };
         self.put(Table::Marks, &mark_key(&header.ledger, &header.lane, &header.author), &mark.bytes())
     }
@@ -130,7 +158,12 @@ impl Vault {
     /// # Errors
     /// As [`Vault::get`].
     pub fn is_spent(&self, ledger: &LedgerId, author: &AuthorKey) -> Result<bool, VaultError> {
-        Ok(self.get(Table::Spent, &spent_key(ledger, author))?.is_some())
+        for (table, key) in spent_rows(ledger, author) {
+            if self.get(table, &key)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -140,8 +173,10 @@ fn continues(stored: &mut Reader<'_>, own: &[&Entry]) -> Result<(), VaultError> 
     for entry in own {
         let header = &entry.header;
         let (ledger, lane, author) = (header.ledger, header.lane, header.author);
-        if stored.get(Table::Spent, &spent_key(&ledger, &author))?.is_some() {
-            return Err(VaultError::Restored { ledger, author });
+        for (table, key) in spent_rows(&ledger, &author) {
+            if stored.get(table, &key)?.is_some() {
+                return Err(VaultError::Restored { ledger, author });
+            }
         }
         let key = mark_key(&ledger, &lane, &author);
         let last = match marks.get(&key) {

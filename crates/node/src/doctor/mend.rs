@@ -10,16 +10,16 @@ use std::{
 };
 
 use chartmesh_identity::{BlobHash, EntryHash, SigningSecret};
-use chartmesh_vault::Table;
+use chartmesh_ledger::Peer;
 use zeroize::Zeroizing;
 
 use super::{DAMAGED, Examined, LOST, Opened, REPAIRED, documents, examine, tables};
 use crate::{
-    api::{ApiError, DoctorInfo},
+    api::{ApiError, DoctorInfo, SyncInfo},
     core::Core,
     home::Home,
     net::{Blobs, file_of, files},
-    node::{KEEP, Node},
+    node::Node,
     recover::wait_for,
     running::CALL_WAIT,
 };
@@ -54,8 +54,8 @@ pub(super) async fn mend(home: &Home, passphrase: Option<&Zeroizing<String>>, ex
     let node = Node::open(home, passphrase).await?;
     let asked = supply(&node, incomplete).await;
     let missing: BTreeSet<BlobHash> = node.with(|core| core.missing().iter().map(|one| one.blob).collect());
-    if incomplete && asked.is_ok() && missing.is_empty() {
-        node.with(|core| core.vault.remove(Table::Settings, KEEP)).map_err(ApiError::failed)?;
+    if incomplete && asked.is_ok() {
+        node.with(Core::is_complete_again)?;
     }
     let stopped = node.stop().await;
     drop(node);
@@ -76,7 +76,7 @@ pub(super) async fn mend(home: &Home, passphrase: Option<&Zeroizing<String>>, ex
         } else if let (true, Err(error)) = (incomplete, &asked)
             && finding.object != "blobs/blobs.db"
         {
-            (finding.state, finding.advice) = (LOST.into(), Some(format!("{error}; then run `chartmesh sync`")));
+            (finding.state, finding.advice) = (LOST.into(), Some(format!("{error}; run `chartmesh doctor --repair` again when they run")));
         } else {
             (finding.state, finding.advice) = (REPAIRED.into(), None);
         }
@@ -170,11 +170,32 @@ async fn supply(node: &Node, incomplete: bool) -> Result<(), ApiError> {
     node.start_network(None, false).await?;
     let claimed = claim(node).await;
     let net = node.net().await.ok_or_else(|| ApiError::failed("the network was stopped"))?;
-    let synced = node.exchange_all(&net, Instant::now() + FETCH_WAIT).await.map(drop);
+    let synced = node.exchange_all(&net, Instant::now() + FETCH_WAIT).await.and_then(|info| node.with(|core| heard(core, &info)));
     // A session may have nothing left to give and still owe bodies that it was asked for, and what is in them may name more.
     let all = |core: &Core| core.missing().is_empty() && core.replica.bodiless.values().all(BTreeSet::is_empty);
     let _ = wait_for(node, Instant::now() + LAST_WAIT, |core| all(core).then_some(Ok(()))).await;
     claimed.and(synced)
+}
+
+/// Whether those were asked who hold everything that is to be had: for a patient's device a custodian or another device; where there is none, and for all others, everybody.
+fn heard(core: &Core, info: &SyncInfo) -> Result<(), ApiError> {
+    let own = core.keys.patient.as_ref().map(|patient| patient.ledger);
+    let charter = own.and_then(|id| core.replica.ledgers.get(&id)).map(chartmesh_ledger::Ledger::charter);
+    let complete = match (own, charter) {
+        (Some(id), Some(charter)) => {
+            let keeps = |peer| matches!(peer, Peer::Device(_) | Peer::Custodian(_));
+            let asked = core.sessions.met().any(|(_, card, slot)| slot.settled && keeps(core.replica.standing(id, &card.profile.party, &slot.remote())));
+            asked || charter.custodians.is_empty() && charter.active_devices().count() <= 1 && info.missed.is_empty()
+        }
+        (Some(_), None) => false,
+        (None, _) => info.missed.is_empty() && (core.replica.ledgers.is_empty() || !info.reached.is_empty()),
+    };
+    if complete {
+        return Ok(());
+    }
+    let who = if own.is_some() { "no custodian and no other device of the patient has given what it holds" } else { "not everyone has given what they hold" };
+    let why = if info.missed.is_empty() { String::new() } else { format!(" ({})", info.missed.join("; ")) };
+    Err(ApiError::unreachable(format_args!("{who}{why}")))
 }
 
 /// A patient's device that has lost its charter gets it as a new one would: by showing that it holds a root of it.

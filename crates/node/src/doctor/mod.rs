@@ -81,7 +81,7 @@ async fn examine(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<
         let problem = format!("the sealed bodies of {} entries are missing", bodiless.len());
         info.note(format!("ledger {}", id.short()), problem, tables::ENTRIES, Some(tables::MENDS));
     }
-    let incomplete = changed || !whole || core.replica.bodiless.values().any(|bodiless| !bodiless.is_empty());
+    let incomplete = changed || !whole || core.is_incomplete() || core.replica.bodiless.values().any(|bodiless| !bodiless.is_empty());
     let documents = documents::look(home, scratch.path(), &core, &mut info).await?;
     let open = Opened { core, at_rest, vault: changed || !checkup.damage.is_empty(), incomplete, documents, scratch };
     Ok(Examined { info: info.judged(), open: Some(open) })
@@ -102,6 +102,10 @@ impl Node {
         }));
         let verified = self.ledger_verify()?;
         (info.ledgers, info.charters, info.entries) = (verified.ledgers, verified.charters, verified.entries);
+        if self.with(|core| core.is_incomplete()) {
+            let meaning = "entries may still be missing, and until they have come a patient's device signs nothing";
+            info.note("this home", "its repair is not finished", meaning, Some("stop the node, then `chartmesh doctor --repair`"));
+        }
         if checkup.damage.is_empty() {
             for problem in verified.problems {
                 info.note("ledger", problem, tables::ENTRIES, Some("stop the node, then `chartmesh doctor --repair`"));

@@ -11,8 +11,7 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     api::{ApiError, DoctorInfo, FindingInfo},
-    core::{CONTACT, LISTENED, Membership},
-    node::KEEP,
+    core::{CONTACT, INCOMPLETE, LISTENED, Membership},
     peers::Peer,
     secrets::Keys,
 };
@@ -25,7 +24,7 @@ pub(super) const MENDS: &str = "`chartmesh doctor --repair`, best while a device
 
 fn is_setting(key: &[u8], value: &[u8]) -> bool {
     match key {
-        KEEP => value.is_empty(),
+        INCOMPLETE => value.is_empty(),
         CONTACT => from_canonical::<Contact>(value).is_ok(),
         LISTENED => from_canonical::<Vec<String>>(value).is_ok(),
         _ => false,
@@ -78,29 +77,37 @@ pub(super) fn settle(vault: &Vault, checkup: &Checkup, whole: bool, info: &mut D
     for id in settled.known()? {
         settled.ledger(id, info)?;
     }
+    let before = vault.get(Table::Settings, INCOMPLETE).map_err(ApiError::failed)?.is_some();
+    if before {
+        let meaning = "entries may still be missing, and until they have come a patient's device signs nothing";
+        info.note("this home", "its repair is not finished", meaning, Some(MENDS));
+    }
     let lost = |table| !whole && checkup.damage.iter().any(|damage| damage.touches(table));
-    let (marks, entries) = (lost(Table::Marks), lost(Table::Entries));
     let mut changed = !settled.out.is_empty();
+    let (marks, entries) = (lost(Table::Marks), before || changed || lost(Table::Entries));
     if changed || !whole {
-        settled.out.put(Table::Settings, KEEP, Vec::new());
+        settled.out.put(Table::Settings, INCOMPLETE, Vec::new());
     }
     let Settled { out, ledgers, own, .. } = settled;
     vault.commit(out).map_err(ApiError::failed)?;
     if marks && entries {
-        let patient = keys.patient.as_ref().map(|patient| patient.ledger);
-        for id in ledgers.keys().copied().chain(patient).collect::<BTreeSet<_>>() {
-            vault.spend(&id, &own).map_err(ApiError::failed)?;
-        }
+        vault.spend_everywhere(&own).map_err(ApiError::failed)?;
         info.findings.push(FindingInfo {
             object: "this node's signing key".into(),
             problem: "how far it has signed is not known".into(),
             state: super::LOST.into(),
-            meaning: "after a repair this home reads and exports, and signs nothing more: two entries in one place would void all that follow".into(),
+            meaning: "after a repair this home signs nothing more, since two entries in one place would void all that follow: a patient's still reads and exports, a provider's reads nothing, since it \
+                      can leave no receipt"
+                .into(),
             advice: Some("a patient: `chartmesh recover` makes a new device; a provider: make a new home and ask the patient for a grant".into()),
         });
         changed = true;
     } else if marks {
-        for ledger in ledgers.values().flatten() {
+        for (id, ledger) in &ledgers {
+            let Some(ledger) = ledger else {
+                vault.spend(id, &own).map_err(ApiError::failed)?;
+                continue;
+            };
             for lane in ledger.lanes() {
                 if let Some(last) = ledger.entries_after(lane, &own, 0).last() {
                     vault.restore_mark(last).map_err(ApiError::failed)?;
@@ -117,10 +124,8 @@ pub(super) fn settle(vault: &Vault, checkup: &Checkup, whole: bool, info: &mut D
 /// Own logs that end before their mark: entries were lost that may come again.
 fn behind<'a>(vault: &Vault, own: &AuthorKey, ledgers: impl Iterator<Item = &'a Ledger>, info: &mut DoctorInfo) -> Result<(), ApiError> {
     for ledger in ledgers {
-        for lane in ledger.lanes() {
-            let held = ledger.entries_after(lane, own, 0).last();
-            let mark = vault.mark(&ledger.id(), lane, own).map_err(ApiError::failed)?;
-            if mark.map(|mark| mark.seq) > held.map(|entry| entry.header.seq) {
+        for (lane, mark) in vault.marks(&ledger.id(), own).map_err(ApiError::failed)? {
+            if ledger.next(&lane, own).0 <= mark.seq {
                 let object = format!("lane {} of ledger {}", lane.short(), ledger.id().short());
                 info.note(object, "the last entries that this node has signed are missing", ENTRIES, Some(MENDS));
             }

@@ -146,6 +146,30 @@ async fn what_an_earlier_session_left_to_be_fetched_keeps_the_next_one_open() {
     }
 }
 
+/// It cannot confirm a revocation, and what comes of it and of other patients comes all the same.
+#[tokio::test]
+async fn a_node_that_may_not_sign_still_takes_in_what_comes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = announced(&directory).await;
+    let (patient, clinic) = (&nodes[0].0, &nodes[1].0);
+    clinic.with(|core| core.vault.spend_everywhere(&core.keys.author()).expect("noted"));
+    let crate::api::Response::Grants(grants) = patient.ask(Request::ConsentList {}).await.expect("a list") else { panic!() };
+    patient.ask(Request::ConsentRevoke { grant: grants[0].grant.to_string(), reason: None }).await.expect("revoked");
+    let mut session = Meeting::begin(&nodes[0], &nodes[1]);
+    session.carry_all();
+    assert!(clinic.with(|core| core.sessions.slot(session.ends[1].1).is_some()), "the session goes on");
+    session.end();
+    clinic.tend().await.expect("nothing that cannot be done is tried");
+    let id = patient.with(|core| core.own_ledger().expect("a patient"));
+    let revoked = |core: &mut Core| {
+        core.ledger(&id).expect("held").lanes().any(|lane| {
+            let grants = &core.ledger(&id).expect("held").lane(lane).grants;
+            grants.values().any(|grant| grant.revoked.is_some())
+        })
+    };
+    assert!(clinic.with(revoked), "the revocation has come");
+}
+
 /// Whoever has moved shows it in the session that there is: the other side keeps the card, and looks whether it still sends to where the peer was.
 #[tokio::test]
 async fn a_new_address_is_told_within_the_session_and_kept_of_those_who_are_known() {

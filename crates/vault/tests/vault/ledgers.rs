@@ -182,4 +182,23 @@ fn a_restored_copy_is_noticed_and_stops_signing() {
     vault.commit_signed(Batch::new(), &[&elsewhere[0]]).unwrap();
     let new_key = log(2, 1, 1, 1);
     vault.commit_signed(Batch::new(), &[&new_key[0]]).unwrap();
+
+    // A leaf with one of the two notes is lost.
+    vault.remove(Table::Spent, &[&ledger.as_bytes()[..], author.as_bytes()].concat()).unwrap();
+    assert!(vault.is_spent(&ledger, &author).unwrap());
+    assert!(matches!(vault.commit_signed(Batch::new(), &[&entries[2]]), Err(VaultError::Restored { .. })));
+    vault.spend_everywhere(&author).unwrap();
+    assert!(matches!(vault.commit_signed(Batch::new(), &[&log(1, 3, 1, 1)[0]]), Err(VaultError::Restored { .. })), "in a ledger that is not known yet");
+}
+
+#[test]
+fn a_mark_is_never_lowered() {
+    let home = Home::new();
+    let vault = home.create();
+    let entries = log(1, 1, 1, 3);
+    vault.commit_signed(Batch::new(), &entries.iter().collect::<Vec<_>>()).unwrap();
+    let EntryKey { ledger, lane, author, .. } = EntryKey::of(&entries[0]);
+    vault.restore_mark(&entries[1]).unwrap();
+    assert_eq!(vault.mark(&ledger, &lane, &author).unwrap().unwrap().seq, 3);
+    assert_eq!(vault.marks(&ledger, &author).unwrap().len(), 1);
 }
