@@ -84,8 +84,8 @@ pub(crate) struct Core {
 
 /// The node's own contact, in [`Table::Settings`].
 pub(crate) const CONTACT: &[u8] = b"contact";
-/// In [`Table::Settings`] from a repair on until everything that was lost may have come again.
-pub(crate) const INCOMPLETE: &[u8] = b"keep";
+/// In [`Table::Meta`], far from the marks, from a repair on until everything that was lost may have come again.
+pub(crate) const INCOMPLETE: &[u8] = b"incomplete";
 /// Where the node listened last where it was free to choose.
 pub(crate) const LISTENED: &[u8] = b"listened";
 /// What to do about a disk that could not be written to.
@@ -119,7 +119,7 @@ impl Core {
             incomplete: false,
             broken: false,
         };
-        core.incomplete = core.vault.get(Table::Settings, INCOMPLETE).map_err(ApiError::failed)?.is_some();
+        core.incomplete = core.vault.get(Table::Meta, INCOMPLETE).map_err(ApiError::failed)?.is_some();
         core.load_marks()?;
         for ledger in core.vault.ledgers().map_err(ApiError::failed)? {
             core.load_ledger(ledger)?;
@@ -167,7 +167,8 @@ impl Core {
             entries.push(Entry::read_with(raw, &mut certs).map_err(|error| wrong(&error))?);
         }
         let outcome = ledger.add_all(entries);
-        if let Some((entry, why)) = outcome.refused.first() {
+        // What they follow may still come.
+        if let Some((entry, why)) = outcome.refused.first().filter(|_| !self.incomplete) {
             return Err(wrong(&format_args!("entry {}: {why}", entry.short())));
         }
         self.load_membership(id)?;
@@ -184,15 +185,24 @@ impl Core {
         Ok(())
     }
 
-    /// A ledger whose first charter has come again: what else of it is stored here counts, as far as it follows.
+    /// A ledger whose first charter has come again: what else of it is stored here counts, as far as it follows. The rest stays, as long as what it follows may come.
     fn take_up(&mut self, id: LedgerId) -> Result<(), ApiError> {
         self.load_membership(id)?;
-        let stored = self.vault.load_ledger(&id, Bodies::Read).map_err(ApiError::failed)?;
-        let Some(ledger) = self.replica.ledgers.get_mut(&id) else { return Ok(()) };
-        let mut certs = chartmesh_ledger::CertCache::new();
-        ledger.add_all(stored.entries.into_iter().filter_map(|raw| Entry::read_with(raw, &mut certs).ok()).collect());
-        self.replica.look_for_bodies(id);
+        if !self.take_in_stored(id)? && !self.incomplete {
+            self.vault.put(Table::Meta, INCOMPLETE, &[]).map_err(ApiError::failed)?;
+            self.incomplete = true;
+        }
         self.open_view(id)
+    }
+
+    /// Adds what is stored of a ledger to what is in memory. Whether all of it follows.
+    fn take_in_stored(&mut self, id: LedgerId) -> Result<bool, ApiError> {
+        let stored = self.vault.load_ledger(&id, Bodies::Read).map_err(ApiError::failed)?;
+        let Some(ledger) = self.replica.ledgers.get_mut(&id) else { return Ok(true) };
+        let mut certs = chartmesh_ledger::CertCache::new();
+        let outcome = ledger.add_all(stored.entries.into_iter().filter_map(|raw| Entry::read_with(raw, &mut certs).ok()).collect());
+        self.replica.look_for_bodies(id);
+        Ok(outcome.refused.is_empty())
     }
 
     fn load_checkpoints(&mut self) -> Result<(), ApiError> {
@@ -270,7 +280,22 @@ impl Core {
 
     /// Everything has come again that is to be had.
     pub(crate) fn is_complete_again(&mut self) -> Result<(), ApiError> {
-        self.vault.remove(Table::Settings, INCOMPLETE).map_err(ApiError::failed)?;
+        let mut batch = Batch::new();
+        for id in self.replica.ledgers.keys().copied().collect::<Vec<_>>() {
+            self.take_in_stored(id)?;
+            let ledger = self.ledger(&id)?;
+            for (key, _) in self.vault.scan(Table::Entries, id.as_bytes()).map_err(ApiError::failed)? {
+                let hash = key.last_chunk::<32>().map(|hash| EntryHash::new(*hash));
+                if hash.is_none_or(|hash| !ledger.has(&hash)) {
+                    batch.remove(Table::Entries, &key).remove(Table::Bodies, &key);
+                }
+            }
+            self.open_view(id)?;
+        }
+        batch.remove(Table::Meta, INCOMPLETE);
+        if let Err(error) = self.vault.commit(batch) {
+            return Err(self.break_off(error));
+        }
         self.incomplete = false;
         Ok(())
     }
@@ -611,7 +636,7 @@ fn own_card(keys: &Keys, contact: Contact) -> Result<Verified<Card>, ApiError> {
 /// Why a node signs nothing, or nothing in a lane.
 pub(crate) fn lacking() -> ApiError {
     ApiError::refused("entries that belong here were lost, and what this node signs now could take their place").advise(
-        "`chartmesh doctor --repair` while a custodian or another device of the patient runs; if nobody has them: a patient: `chartmesh recover` makes a new device; a provider: make a new home and ask \
-         the patient for a grant",
+        "`chartmesh sync` while a custodian or another device of the patient runs; if nobody has them: a patient: `chartmesh serve` here, and `chartmesh recover` with this home's ticket makes a new \
+         device; a provider: make a new home and ask the patient for a grant",
     )
 }

@@ -474,15 +474,24 @@ mod tests {
         bring(&node, id, &charters, &[]);
         node.tend().await.expect("nothing that it may not do");
         assert_eq!(held(), 0, "nothing is signed");
+        node.stop().await.expect("the end");
+        let home = node.0.home.clone();
+        drop(node);
+        let node = Node::open(&home, None).await.expect("a home of which part is still to come");
+        let held = || node.with(|core| core.ledger(&id).expect("a ledger").len());
+        assert_eq!(held(), 0, "nothing is there that does not follow");
         assert!(node.with(|core| core.may_sign(&id)).is_err_and(|refused| refused.what.contains("were lost")));
-        bring(&node, id, &charters, &entries);
+        let first: Vec<_> =
+            entries.iter().filter(|raw| Entry::read_with((*raw).clone(), &mut CertCache::new()).is_ok_and(|entry| entry.header.seq == 1)).cloned().collect();
+        bring(&node, id, &charters, &first);
+        assert!(node.with(|core| core.may_sign(&id)).is_err());
+        node.with(Core::is_complete_again).expect("what had waited follows now");
         node.with(|core| core.may_sign(&id)).expect("all that it has signed is here again");
         node.tend().await.expect("done");
         assert_eq!(held(), entries.len(), "nothing more is owed");
         // Others' entries may be missing as well.
-        node.with(|core| core.vault.put(Table::Settings, crate::core::INCOMPLETE, &[]).expect("stored"));
+        node.with(|core| core.vault.put(Table::Meta, crate::core::INCOMPLETE, &[]).expect("stored"));
         node.stop().await.expect("the end");
-        let home = node.0.home.clone();
         drop(node);
         let node = Node::open(&home, None).await.expect("a node");
         assert!(node.with(|core| core.may_sign(&id)).is_err());

@@ -301,3 +301,44 @@ fn held_keys(core: &Core, id: &LedgerId) -> Result<Vec<LaneKey>, ApiError> {
     }
     Ok(keys)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::{Request, Response},
+        core::INCOMPLETE,
+        setup,
+    };
+
+    /// Nobody else holds what was lost, or can say that it is all: the damaged home itself is whom the words are shown to.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_may_not_sign_any_more_and_is_alone_makes_a_new_device_of_the_same_home() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let home = Home::new(directory.path().join("home"));
+        let words = setup::init(&home, Kind::Patient, "Maria", None).expect("a home").words.expect("words");
+        let import = |name: &str| {
+            let record = directory.path().join(name);
+            std::fs::write(&record, format!(r#"{{"resourceType":"Observation","id":"{name}","status":"final","code":{{"text":"HbA1c"}}}}"#)).expect("a file");
+            Request::Import { paths: vec![record.into()], patient: None }
+        };
+        let damaged = Node::open(&home, None).await.expect("a node");
+        damaged.ask(import("first")).await.expect("an import");
+        damaged.with(|core| core.vault.put(chartmesh_vault::Table::Meta, INCOMPLETE, &[]).expect("stored"));
+        damaged.stop().await.expect("the end");
+        drop(damaged);
+
+        let damaged = Node::open(&home, None).await.expect("a node");
+        assert!(damaged.ask(import("second")).await.is_err_and(|error| error.advice.is_some_and(|advice| advice.contains("this home's ticket"))));
+        damaged.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
+        let ticket = damaged.with(|core| core.card_info().ticket);
+        let new = Home::new(directory.path().join("new"));
+        let back = recover(&new, &words, PeerSource::Ticket(ticket), None, None, Duration::from_secs(60)).await.expect("a new device");
+        assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
+        damaged.stop().await.expect("the end");
+        let node = Node::open(&new, None).await.expect("a node");
+        let Response::Imported(info) = node.ask(import("third")).await.expect("it signs") else { panic!() };
+        assert_eq!(info.published, 1);
+        node.stop().await.expect("the end");
+    }
+}

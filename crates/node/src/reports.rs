@@ -138,8 +138,7 @@ impl Core {
     pub(crate) fn confirm_revocations(&mut self) -> Result<(), ApiError> {
         let own = self.keys.party();
         let mut due: BTreeMap<LedgerId, Vec<_>> = BTreeMap::new();
-        let may = |id: &LedgerId, circle| self.may_sign(id).is_ok() && !self.lacks_own(id, |lane| lane == circle);
-        for (id, member) in self.memberships.iter().filter(|(id, member)| may(id, &member.circle)) {
+        for (id, member) in &self.memberships {
             let state = self.ledger(id)?.lane(&member.circle);
             for (grant, state) in state.grants.iter().filter(|(_, state)| state.party == own) {
                 let Some(revoked) = &state.revoked else { continue };
@@ -149,6 +148,7 @@ impl Core {
                 }
             }
         }
+        due.retain(|id, confirms| self.may_sign(id).is_ok() && confirms.iter().all(|(circle, ..)| !self.lacks_own(id, |lane| lane == circle)));
         for (id, confirms) in due {
             let body = chartmesh_ledger::ConfirmBody { node: self.keys.name.clone(), purged: false };
             let mut sealed = Vec::new();

@@ -206,6 +206,11 @@ impl Slot {
         self.session.remote()
     }
 
+    /// Whether the peer has named a ledger: it holds it.
+    pub(crate) fn names(&self, id: &LedgerId) -> bool {
+        self.session.named(id)
+    }
+
     /// The peer's card, once it has shown it.
     pub(crate) fn peer(&self) -> Option<&Verified<Card>> {
         self.session.peer()

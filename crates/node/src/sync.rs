@@ -6,6 +6,7 @@ use std::{
 };
 
 use chartmesh_identity::{Card, CardHash, EndpointKey, Ticket};
+use chartmesh_ledger::Peer as Holder;
 
 use crate::{
     api::{ApiError, PeerInfo, PeerSource, PeerStatus, StatusInfo, SyncInfo},
@@ -146,6 +147,7 @@ impl Node {
             self.stop_network().await;
         }
         let info = result?;
+        self.with(|core| if core.is_incomplete() && core.has_asked(&info).is_ok() { core.is_complete_again() } else { Ok(()) })?;
         // Whoever is replaced would take its own word for the patient's.
         self.with(|core| core.keys.patient.as_ref().map_or(Ok(()), |patient| core.may_sign(&patient.ledger)))?;
         Ok(info)
@@ -268,5 +270,35 @@ impl Node {
                 peers,
             }
         }))
+    }
+}
+
+impl Core {
+    /// Whether in an exchange those were asked who hold what this node may have lost: for a patient's device a custodian or another device, for all others somebody; who has none of these, everybody.
+    pub(crate) fn has_asked(&self, info: &SyncInfo) -> Result<(), ApiError> {
+        let own = self.keys.patient.as_ref().map(|patient| patient.ledger);
+        let complete = match own {
+            Some(id) => {
+                let keeps = |peer| matches!(peer, Holder::Device(_) | Holder::Custodian(_));
+                let holds = |card: &Card, slot: &crate::session::Slot| slot.names(&id) && keeps(self.replica.standing(id, &card.profile.party, &slot.remote()));
+                let charter = self.ledger(&id)?.charter();
+                let alone = charter.custodians.is_empty() && charter.active_devices().count() <= 1;
+                self.sessions.met().any(|(_, card, slot)| slot.settled && holds(card, slot)) || alone && info.missed.is_empty()
+            }
+            None => {
+                let lacks = self.replica.ledgers.keys().any(|id| self.lacks_own(id, |_| true));
+                !lacks && (self.replica.ledgers.is_empty() || !info.reached.is_empty())
+            }
+        };
+        if complete {
+            return Ok(());
+        }
+        let who = if own.is_some() {
+            "no custodian and no other device of the patient has given what it holds"
+        } else {
+            "not all that this node has signed has come again"
+        };
+        let why = if info.missed.is_empty() { String::new() } else { format!(" ({})", info.missed.join("; ")) };
+        Err(ApiError::unreachable(format_args!("{who}{why}")))
     }
 }

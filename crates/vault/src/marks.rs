@@ -3,8 +3,8 @@
 //! **Restart.** [`Vault::commit_signed`] stores our entries together with a mark, the number and hash signed last by that key in that lane, and refuses whatever does not
 //! continue from it. It returns when both are on disk; only then may they be sent.
 //!
-//! **A damaged store.** Entries of our own may be lost while the marks that tell of them are whole. They come again from peers; until then a node signs nothing, since what it signed
-//! would take their places. [`Vault::marks`] says how far it has to come.
+//! **A damaged store.** Entries of our own may be lost while the marks that tell of them are whole. They come again from peers; until then a node signs nothing in those logs, since
+//! that would take their places. [`Vault::marks`] says how far it has to come.
 //!
 //! **A restored copy.** A home put back from a backup has an old mark, and nothing inside it can tell. Others can: an entry that our own key has signed and that we do not have is
 //! proof, and nobody can forge it. The rule for a node: in a session, before it sends entries of its own, it fetches those of its own log that the peer has and it has not, and
@@ -132,6 +132,16 @@ impl Vault {
     /// As [`Vault::commit`].
     pub fn spend_everywhere(&self, author: &AuthorKey) -> Result<(), VaultError> {
         self.note_spent(author.as_bytes())
+    }
+
+    /// Notes again, in either place, what only the other one tells of spent keys.
+    ///
+    /// # Errors
+    /// As [`Vault::commit`].
+    pub fn renew_spent(&self) -> Result<(), VaultError> {
+        let copied = self.scan(Table::Meta, &spent_copy(&[]))?.into_iter().map(|(key, _)| key[spent_copy(&[]).len()..].to_vec());
+        let keys: std::collections::BTreeSet<Vec<u8>> = self.scan(Table::Spent, &[])?.into_iter().map(|(key, _)| key).chain(copied).collect();
+        keys.iter().try_for_each(|key| self.note_spent(key))
     }
 
     fn note_spent(&self, key: &[u8]) -> Result<(), VaultError> {

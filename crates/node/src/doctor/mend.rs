@@ -10,12 +10,11 @@ use std::{
 };
 
 use chartmesh_identity::{BlobHash, EntryHash, SigningSecret};
-use chartmesh_ledger::Peer;
 use zeroize::Zeroizing;
 
 use super::{DAMAGED, Examined, LOST, Opened, REPAIRED, documents, examine, tables};
 use crate::{
-    api::{ApiError, DoctorInfo, SyncInfo},
+    api::{ApiError, DoctorInfo},
     core::Core,
     home::Home,
     net::{Blobs, file_of, files},
@@ -30,6 +29,10 @@ const FETCH_WAIT: Duration = Duration::from_secs(60);
 const LAST_WAIT: Duration = Duration::from_secs(10);
 const NOBODY: &str = "nobody who was reached could supply it: run `chartmesh sync` while a device or custodian of the patient runs; what a provider lost that it had published, the \
 patient has; what only this home held, only its source or a backup has";
+
+fn again(error: &ApiError) -> String {
+    format!("{error}; run `chartmesh doctor --repair` again when they run")
+}
 
 fn wrong(path: &Path) -> impl Fn(io::Error) -> ApiError {
     move |error| ApiError::failed(format_args!("{}: {error}", path.display()))
@@ -66,6 +69,9 @@ pub(super) async fn mend(home: &Home, passphrase: Option<&Zeroizing<String>>, ex
     let lost: BTreeSet<&str> = checkup.damage.iter().filter(|damage| incomplete && tables::is_final(damage)).map(|damage| damage.object.as_str()).collect();
     for finding in &mut info.findings {
         if still.contains(finding.object.as_str()) || finding.state == LOST {
+            if let (DAMAGED, Err(error)) = (finding.state.as_str(), &asked) {
+                finding.advice = Some(again(error));
+            }
             continue;
         }
         if gone.contains(&finding.object) {
@@ -76,7 +82,7 @@ pub(super) async fn mend(home: &Home, passphrase: Option<&Zeroizing<String>>, ex
         } else if let (true, Err(error)) = (incomplete, &asked)
             && finding.object != "blobs/blobs.db"
         {
-            (finding.state, finding.advice) = (LOST.into(), Some(format!("{error}; run `chartmesh doctor --repair` again when they run")));
+            (finding.state, finding.advice) = (LOST.into(), Some(again(error)));
         } else {
             (finding.state, finding.advice) = (REPAIRED.into(), None);
         }
@@ -170,32 +176,11 @@ async fn supply(node: &Node, incomplete: bool) -> Result<(), ApiError> {
     node.start_network(None, false).await?;
     let claimed = claim(node).await;
     let net = node.net().await.ok_or_else(|| ApiError::failed("the network was stopped"))?;
-    let synced = node.exchange_all(&net, Instant::now() + FETCH_WAIT).await.and_then(|info| node.with(|core| heard(core, &info)));
+    let synced = node.exchange_all(&net, Instant::now() + FETCH_WAIT).await.and_then(|info| node.with(|core| core.has_asked(&info)));
     // A session may have nothing left to give and still owe bodies that it was asked for, and what is in them may name more.
     let all = |core: &Core| core.missing().is_empty() && core.replica.bodiless.values().all(BTreeSet::is_empty);
     let _ = wait_for(node, Instant::now() + LAST_WAIT, |core| all(core).then_some(Ok(()))).await;
     claimed.and(synced)
-}
-
-/// Whether those were asked who hold everything that is to be had: for a patient's device a custodian or another device; where there is none, and for all others, everybody.
-fn heard(core: &Core, info: &SyncInfo) -> Result<(), ApiError> {
-    let own = core.keys.patient.as_ref().map(|patient| patient.ledger);
-    let charter = own.and_then(|id| core.replica.ledgers.get(&id)).map(chartmesh_ledger::Ledger::charter);
-    let complete = match (own, charter) {
-        (Some(id), Some(charter)) => {
-            let keeps = |peer| matches!(peer, Peer::Device(_) | Peer::Custodian(_));
-            let asked = core.sessions.met().any(|(_, card, slot)| slot.settled && keeps(core.replica.standing(id, &card.profile.party, &slot.remote())));
-            asked || charter.custodians.is_empty() && charter.active_devices().count() <= 1 && info.missed.is_empty()
-        }
-        (Some(_), None) => false,
-        (None, _) => info.missed.is_empty() && (core.replica.ledgers.is_empty() || !info.reached.is_empty()),
-    };
-    if complete {
-        return Ok(());
-    }
-    let who = if own.is_some() { "no custodian and no other device of the patient has given what it holds" } else { "not everyone has given what they hold" };
-    let why = if info.missed.is_empty() { String::new() } else { format!(" ({})", info.missed.join("; ")) };
-    Err(ApiError::unreachable(format_args!("{who}{why}")))
 }
 
 /// A patient's device that has lost its charter gets it as a new one would: by showing that it holds a root of it.

@@ -81,7 +81,8 @@ async fn examine(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<
         let problem = format!("the sealed bodies of {} entries are missing", bodiless.len());
         info.note(format!("ledger {}", id.short()), problem, tables::ENTRIES, Some(tables::MENDS));
     }
-    let incomplete = changed || !whole || core.is_incomplete() || core.replica.bodiless.values().any(|bodiless| !bodiless.is_empty());
+    let lacks_own = core.replica.ledgers.keys().any(|id| core.lacks_own(id, |_| true));
+    let incomplete = changed || !whole || core.is_incomplete() || lacks_own || core.replica.bodiless.values().any(|bodiless| !bodiless.is_empty());
     let documents = documents::look(home, scratch.path(), &core, &mut info).await?;
     let open = Opened { core, at_rest, vault: changed || !checkup.damage.is_empty(), incomplete, documents, scratch };
     Ok(Examined { info: info.judged(), open: Some(open) })

@@ -24,7 +24,6 @@ pub(super) const MENDS: &str = "`chartmesh doctor --repair`, best while a device
 
 fn is_setting(key: &[u8], value: &[u8]) -> bool {
     match key {
-        INCOMPLETE => value.is_empty(),
         CONTACT => from_canonical::<Contact>(value).is_ok(),
         LISTENED => from_canonical::<Vec<String>>(value).is_ok(),
         _ => false,
@@ -77,7 +76,8 @@ pub(super) fn settle(vault: &Vault, checkup: &Checkup, whole: bool, info: &mut D
     for id in settled.known()? {
         settled.ledger(id, info)?;
     }
-    let before = vault.get(Table::Settings, INCOMPLETE).map_err(ApiError::failed)?.is_some();
+    vault.renew_spent().map_err(ApiError::failed)?;
+    let before = vault.get(Table::Meta, INCOMPLETE).map_err(ApiError::failed)?.is_some();
     if before {
         let meaning = "entries may still be missing, and until they have come a patient's device signs nothing";
         info.note("this home", "its repair is not finished", meaning, Some(MENDS));
@@ -86,11 +86,11 @@ pub(super) fn settle(vault: &Vault, checkup: &Checkup, whole: bool, info: &mut D
     let mut changed = !settled.out.is_empty();
     let (marks, entries) = (lost(Table::Marks), before || changed || lost(Table::Entries));
     if changed || !whole {
-        settled.out.put(Table::Settings, INCOMPLETE, Vec::new());
+        settled.out.put(Table::Meta, INCOMPLETE, Vec::new());
     }
     let Settled { out, ledgers, own, .. } = settled;
     vault.commit(out).map_err(ApiError::failed)?;
-    if marks && entries {
+    if marks && (entries || ledgers.values().any(Option::is_none)) {
         vault.spend_everywhere(&own).map_err(ApiError::failed)?;
         info.findings.push(FindingInfo {
             object: "this node's signing key".into(),
@@ -103,11 +103,7 @@ pub(super) fn settle(vault: &Vault, checkup: &Checkup, whole: bool, info: &mut D
         });
         changed = true;
     } else if marks {
-        for (id, ledger) in &ledgers {
-            let Some(ledger) = ledger else {
-                vault.spend(id, &own).map_err(ApiError::failed)?;
-                continue;
-            };
+        for ledger in ledgers.values().flatten() {
             for lane in ledger.lanes() {
                 if let Some(last) = ledger.entries_after(lane, &own, 0).last() {
                     vault.restore_mark(last).map_err(ApiError::failed)?;

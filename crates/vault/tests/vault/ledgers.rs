@@ -189,6 +189,10 @@ fn a_restored_copy_is_noticed_and_stops_signing() {
     assert!(matches!(vault.commit_signed(Batch::new(), &[&entries[2]]), Err(VaultError::Restored { .. })));
     vault.spend_everywhere(&author).unwrap();
     assert!(matches!(vault.commit_signed(Batch::new(), &[&log(1, 3, 1, 1)[0]]), Err(VaultError::Restored { .. })), "in a ledger that is not known yet");
+    vault.remove(Table::Spent, author.as_bytes()).unwrap();
+    assert!(vault.is_spent(&LedgerId::new([3; 32]), &author).unwrap());
+    vault.renew_spent().unwrap();
+    assert_eq!(vault.scan(Table::Spent, &[]).unwrap().len(), 2, "both are noted again");
 }
 
 #[test]
