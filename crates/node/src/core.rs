@@ -192,6 +192,7 @@ impl Core {
             self.vault.put(Table::Meta, INCOMPLETE, &[]).map_err(ApiError::failed)?;
             self.incomplete = true;
         }
+        self.sessions.changed(id);
         self.open_view(id)
     }
 
@@ -291,6 +292,7 @@ impl Core {
                 }
             }
             self.open_view(id)?;
+            self.sessions.changed(id);
         }
         batch.remove(Table::Meta, INCOMPLETE);
         if let Err(error) = self.vault.commit(batch) {

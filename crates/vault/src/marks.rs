@@ -12,7 +12,7 @@
 //! continues under a new key that the charter admits. What it had signed and not yet sent is then dropped and done again. What remains is a peer that has not heard
 //! of the newer entries either: a fork can then reach it. The ledger's rule for forks contains that, and taking away stands all the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_identity::{AuthorKey, EntryHash, LaneId, LedgerId};
 use chartmesh_ledger::Entry;
@@ -140,7 +140,7 @@ impl Vault {
     /// As [`Vault::commit`].
     pub fn renew_spent(&self) -> Result<(), VaultError> {
         let copied = self.scan(Table::Meta, &spent_copy(&[]))?.into_iter().map(|(key, _)| key[spent_copy(&[]).len()..].to_vec());
-        let keys: std::collections::BTreeSet<Vec<u8>> = self.scan(Table::Spent, &[])?.into_iter().map(|(key, _)| key).chain(copied).collect();
+        let keys: BTreeSet<Vec<u8>> = self.scan(Table::Spent, &[])?.into_iter().map(|(key, _)| key).chain(copied).collect();
         keys.iter().try_for_each(|key| self.note_spent(key))
     }
 
@@ -179,15 +179,18 @@ impl Vault {
 
 /// Whether entries, in the order of their keys, continue what is stored.
 fn continues(stored: &mut Reader<'_>, own: &[&Entry]) -> Result<(), VaultError> {
-    let mut marks: BTreeMap<Vec<u8>, Option<Mark>> = BTreeMap::new();
-    for entry in own {
-        let header = &entry.header;
-        let (ledger, lane, author) = (header.ledger, header.lane, header.author);
+    let signers: BTreeSet<(LedgerId, AuthorKey)> = own.iter().map(|entry| (entry.header.ledger, entry.header.author)).collect();
+    for (ledger, author) in signers {
         for (table, key) in spent_rows(&ledger, &author) {
             if stored.get(table, &key)?.is_some() {
                 return Err(VaultError::Restored { ledger, author });
             }
         }
+    }
+    let mut marks: BTreeMap<Vec<u8>, Option<Mark>> = BTreeMap::new();
+    for entry in own {
+        let header = &entry.header;
+        let (ledger, lane, author) = (header.ledger, header.lane, header.author);
         let key = mark_key(&ledger, &lane, &author);
         let last = match marks.get(&key) {
             Some(mark) => *mark,
