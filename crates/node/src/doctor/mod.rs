@@ -104,8 +104,7 @@ impl Node {
         let verified = self.ledger_verify()?;
         (info.ledgers, info.charters, info.entries) = (verified.ledgers, verified.charters, verified.entries);
         if self.with(|core| core.is_incomplete()) {
-            let meaning = "entries may still be missing, and until they have come a patient's device signs nothing";
-            info.note("this home", "its repair is not finished", meaning, Some("stop the node, then `chartmesh doctor --repair`"));
+            info.note("this home", "its repair is not finished", tables::UNFINISHED, Some("stop the node, then `chartmesh doctor --repair`"));
         }
         if checkup.damage.is_empty() {
             for problem in verified.problems {

@@ -20,6 +20,7 @@ use crate::{
 const PAGE: usize = 512;
 
 pub(super) const ENTRIES: &str = "entries are missing here; the patient's devices and custodians supply them again";
+pub(super) const UNFINISHED: &str = "entries may still be missing, and until they have come a patient's device signs nothing";
 pub(super) const MENDS: &str = "`chartmesh doctor --repair`, best while a device or custodian of the patient runs";
 
 fn is_setting(key: &[u8], value: &[u8]) -> bool {
@@ -79,8 +80,7 @@ pub(super) fn settle(vault: &Vault, checkup: &Checkup, whole: bool, info: &mut D
     vault.renew_spent().map_err(ApiError::failed)?;
     let before = vault.get(Table::Meta, INCOMPLETE).map_err(ApiError::failed)?.is_some();
     if before {
-        let meaning = "entries may still be missing, and until they have come a patient's device signs nothing";
-        info.note("this home", "its repair is not finished", meaning, Some(MENDS));
+        info.note("this home", "its repair is not finished", UNFINISHED, Some(MENDS));
     }
     let lost = |table| !whole && checkup.damage.iter().any(|damage| damage.touches(table));
     let mut changed = !settled.out.is_empty();
