@@ -221,7 +221,7 @@ async fn read(node: Node, id: u64, mut receiver: LinkReceiver) {
         loop {
             match receiver.recv().await {
                 Ok(Some(frame)) => node.with(|core| core.event(id, Event::Frame(frame))),
-                Ok(None) => break "done".to_owned(),
+                Ok(None) => break String::new(),
                 Err(error) => break error.to_string(),
             }
         }

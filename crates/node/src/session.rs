@@ -91,6 +91,8 @@ pub(crate) struct Slot {
     told_pending: Option<u64>,
     /// Documents that the peer could not give in this session; asked for again now and then.
     not_given: BTreeSet<BlobHash>,
+    /// The peer refused documents before it had heard all: it is asked again once it has.
+    asked_early: bool,
     /// Signs a claim when challenged: recovery.
     claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
     /// The peer was sent an invitation in this session.
@@ -129,8 +131,8 @@ pub(crate) struct Sessions {
     pub(crate) left: BTreeMap<EndpointKey, BTreeSet<String>>,
     /// Who had a session when this node moved, and is no contact that could be called: where its connection came from, and when that was.
     guests: BTreeMap<EndpointKey, (Route, Instant)>,
-    /// Why sessions ended, by endpoint; the latest.
-    pub(crate) ended: BTreeMap<EndpointKey, String>,
+    /// Why sessions ended before all was exchanged, by endpoint; the latest. None: all was.
+    pub(crate) ended: BTreeMap<EndpointKey, Option<String>>,
 }
 
 impl Sessions {
@@ -145,7 +147,7 @@ impl Sessions {
     }
 
     /// Notes what came of asking some peers for documents. A session that has begun meanwhile starts afresh: its peer may have what it had not before. Nothing is noted of a peer that could not be
-    /// asked, or only in part: it is to wait, or it would take this side for done.
+    /// asked, or only in part: it is to wait, or it would take this side for done. Nor of what a peer refused before it had heard all, which may say that this node may have it.
     pub(crate) fn note_fetched(&mut self, sources: &[Source], got: &[BlobHash], refused: &BTreeSet<(EndpointKey, BlobHash)>) {
         for blob in got {
             for slot in self.slots.values_mut() {
@@ -154,8 +156,10 @@ impl Sessions {
         }
         for (endpoint, blob) in refused {
             for source in sources.iter().filter(|source| source.peer.endpoint == *endpoint) {
-                if let Some(slot) = self.slots.get_mut(&source.session) {
-                    slot.not_given.insert(*blob);
+                match self.slots.get_mut(&source.session) {
+                    Some(slot) if source.even => _ = slot.not_given.insert(*blob),
+                    Some(slot) => slot.asked_early = true,
+                    None => {}
                 }
             }
         }
@@ -181,6 +185,13 @@ impl Sessions {
     pub(crate) fn lost(&self, remote: &EndpointKey) -> impl Iterator<Item = u64> {
         let theirs = self.slots.iter().filter(move |(_, slot)| slot.remote() == *remote);
         theirs.filter(|(_, slot)| slot.side == Side::Responder || slot.peer().is_some()).map(|(id, _)| *id)
+    }
+
+    /// Notes why a session has ended; no reason: a side has left.
+    fn note_end(&mut self, slot: &Slot, reason: &str) {
+        let left = "it left before all was exchanged";
+        let why = if reason.is_empty() { (!slot.settled).then_some(left) } else { Some(reason) };
+        self.ended.insert(slot.remote(), why.map(ToOwned::to_owned));
     }
 
     /// A session, or the one that has taken its place.
@@ -237,6 +248,8 @@ pub(crate) struct Missing {
 pub(crate) struct Source {
     pub(crate) session: u64,
     pub(crate) peer: net::Source,
+    /// Whether the peer had heard all that this node has to say to it.
+    pub(crate) even: bool,
 }
 
 impl Core {
@@ -263,7 +276,10 @@ impl Core {
         let effects = session.start(&self.replica, time::now());
         let id = self.sessions.next;
         self.sessions.next += 1;
-        self.sessions.slots.insert(id, Slot { side, session, outbox, settled: false, told_pending: None, not_given: BTreeSet::new(), claim, invited: false });
+        self.sessions.slots.insert(
+            id,
+            Slot { side, session, outbox, settled: false, told_pending: None, not_given: BTreeSet::new(), asked_early: false, claim, invited: false },
+        );
         self.sessions.ended.remove(&remote);
         self.carry_out(id, effects);
         id
@@ -287,11 +303,11 @@ impl Core {
         self.sessions.busy = false;
     }
 
-    /// Ends a session whose link is gone.
+    /// Ends a session whose link is gone; no reason: the peer has ended it.
     pub(crate) fn detach(&mut self, id: u64, reason: &str) {
         self.event(id, Event::Closed);
         if let Some(slot) = self.sessions.slots.remove(&id) {
-            self.sessions.ended.entry(slot.session.remote()).or_insert_with(|| reason.to_owned());
+            self.sessions.note_end(&slot, reason);
         }
         self.sessions.signals.sessions.notify_waiters();
         self.sessions.signals.dial.notify_one();
@@ -320,11 +336,15 @@ impl Core {
                 tracing::warn!(kind = ?error.kind, "a session was ended");
                 let remote = self.sessions.slots.get(&id).map(|slot| slot.session.remote());
                 self.hang_up(id, "this node ended the session");
-                self.sessions.ended.extend(remote.map(|remote| (remote, error.what)));
+                self.sessions.ended.extend(remote.map(|remote| (remote, Some(error.what))));
                 return;
             }
         }
-        let Some(slot) = self.sessions.slots.get(&id) else { return };
+        let Some(slot) = self.sessions.slots.get_mut(&id) else { return };
+        if slot.asked_early && slot.session.is_even() {
+            slot.asked_early = false;
+            self.sessions.signals.sources.notify_one();
+        }
         let (settled, invited) = (slot.settled, slot.invited);
         let own = self.keys.patient.as_ref().map(|patient| patient.ledger).filter(|ledger| slot.session.named(ledger));
         if let Some((ledger, party)) = own.zip(slot.peer().map(|card| card.profile.party)) {
@@ -447,7 +467,7 @@ impl Core {
         if let Some(slot) = self.sessions.slots.remove(&id) {
             slot.outbox.close(reason);
             self.sessions.guests.remove(&slot.remote());
-            self.sessions.ended.insert(slot.session.remote(), if reason.is_empty() { "done".to_owned() } else { reason.to_owned() });
+            self.sessions.note_end(&slot, reason);
         }
         self.sessions.signals.sessions.notify_waiters();
     }
@@ -679,7 +699,12 @@ impl Core {
             Peer::Device(_) | Peer::Custodian(_) => true,
             Peer::Party(_) | Peer::Stranger => one.author == Some(card.profile.party),
         });
-        met.map(|(session, _, slot)| Source { session, peer: net::Source { endpoint: slot.remote(), gone: slot.outbox.over.clone() } }).collect()
+        let source = |session, slot: &Slot| Source {
+            session,
+            peer: net::Source { endpoint: slot.remote(), gone: slot.outbox.over.clone() },
+            even: slot.session.is_even(),
+        };
+        met.map(|(session, _, slot)| source(session, slot)).collect()
     }
 
     /// Tells one session at once, ahead of what it has yet to send.

@@ -189,7 +189,7 @@ impl Node {
             let reason = self.with(|core| match core.sessions.current(id, &remote) {
                 Some(slot) if slot.settled => None,
                 Some(_) => Some("not done in time".to_owned()),
-                None => core.sessions.ended.get(&remote).filter(|reason| *reason != "done").cloned(),
+                None => core.sessions.ended.get(&remote).cloned().unwrap_or_else(|| Some("its session was lost".to_owned())),
             });
             match reason {
                 None => reached.push(name),

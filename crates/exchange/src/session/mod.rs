@@ -164,11 +164,13 @@ impl Session {
                 out.push(Effect::Close { reason });
             }
         }
-        let settled = self.is_settled();
-        if settled && !self.settled {
-            out.push(Effect::Settled);
+        if self.stage != Stage::Closed {
+            let settled = self.is_settled();
+            if settled && !self.settled {
+                out.push(Effect::Settled);
+            }
+            self.settled = settled;
         }
-        self.settled = settled;
         out
     }
 
@@ -182,7 +184,7 @@ impl Session {
         self.remote
     }
 
-    /// Whether both sides have given, stored and fetched all they have for one another.
+    /// Whether both sides have given, stored and fetched all they have for one another, or had when the session closed.
     pub fn settled(&self) -> bool {
         self.settled
     }
@@ -203,9 +205,14 @@ impl Session {
         self.heard_of.contains(ledger)
     }
 
+    /// Whether both sides have given and stored all entries that they have for one another: what the peer now refuses is not for this side, as far as the two know.
+    pub fn is_even(&self) -> bool {
+        self.stage == Stage::Open && self.named && self.peer_named && self.unsettled.is_empty()
+    }
+
     fn is_settled(&self) -> bool {
         let quiet = self.pending == 0 && self.announced == 0 && self.peer_pending == 0 && self.invitations.is_empty();
-        self.stage == Stage::Open && self.named && self.peer_named && quiet && self.unsettled.is_empty()
+        quiet && self.is_even()
     }
 
     fn event(&mut self, replica: &mut Replica, event: Event, now: i64, out: &mut Vec<Effect>) -> Result<(), Closing> {

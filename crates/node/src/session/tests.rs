@@ -12,7 +12,7 @@ use chartmesh_sealing::MAX_SEALED;
 use chartmesh_vault::Batch;
 use tokio::sync::mpsc;
 
-use super::{Out, Outbox, Slot};
+use super::{Out, Outbox, Slot, Source};
 use crate::{
     api::{PeerSource, Request, TermsInput},
     core::Core,
@@ -143,6 +143,136 @@ async fn what_an_earlier_session_left_to_be_fetched_keeps_the_next_one_open() {
             assert_eq!(again.carry_all(), settled);
         }
         again.end();
+    }
+}
+
+/// Who has not heard yet of what lets this node have a document refuses it, and is asked again once it has heard.
+#[tokio::test]
+async fn what_is_refused_before_the_peer_has_heard_all_is_still_to_be_fetched() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = announced(&directory).await;
+    let clinic = &nodes[1].0;
+    let mut again = Meeting::begin(&nodes[0], &nodes[1]);
+    let refuse = |sources: &[Source], blob| {
+        clinic.with(|core| {
+            core.sessions.note_fetched(sources, &[], &BTreeSet::from([(nodes[0].1, blob)]));
+            core.tell_pending();
+        });
+    };
+    let asked = || clinic.with(|core| core.missing().first().map(|one| (core.sources(one), one.blob)).expect("one is missing"));
+    while asked().0.is_empty() {
+        assert!(again.carry());
+    }
+    let (sources, blob) = asked();
+    refuse(&sources, blob);
+    let signals = &clinic.0.signals;
+    let mut wakes = std::pin::pin!(signals.sources.notified());
+    while wakes.as_mut().enable() {
+        wakes.set(signals.sources.notified());
+    }
+    assert_eq!(again.carry_all(), [false; 2]);
+    assert!(wakes.as_mut().enable(), "it is asked again");
+    let (sources, blob) = asked();
+    refuse(&sources, blob);
+    assert_eq!(again.carry_all(), [true; 2]);
+    nodes[0].0.with(|core| core.leave_all());
+    again.carry_all();
+    assert_eq!(clinic.with(|core| core.sessions.ended[&nodes[0].1].clone()), None);
+}
+
+/// With whom it has documents to be fetched it is not done, whoever ends the session.
+#[tokio::test]
+async fn who_leaves_before_all_is_exchanged_is_not_reached() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = announced(&directory).await;
+    for leaves in [0, 1] {
+        let mut again = Meeting::begin(&nodes[0], &nodes[1]);
+        again.carry_all();
+        nodes[leaves].0.with(|core| core.leave_all());
+        again.carry_all();
+        for (node, other) in [(0, 1), (1, 0)] {
+            let why = nodes[node].0.with(|core| core.sessions.ended[&nodes[other].1].clone());
+            assert_eq!(why.as_deref(), Some("it left before all was exchanged"));
+        }
+        again.end();
+    }
+}
+
+/// A custodian that has not heard of a patient's new device takes it for a stranger, and gives it everything once it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_device_gets_from_a_custodian_what_it_was_refused_at_first() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let here = Some(([127, 0, 0, 1], 0).into());
+    let custodian = node(&directory, Kind::Custodian, "vaultco").await;
+    custodian.0.start_network(here, false).await.expect("a network");
+    let old = Home::new(directory.path().join("old"));
+    let words = setup::init(&old, Kind::Patient, "Maria", None).expect("a home").words.expect("words");
+    let old = Node::open(&old, None).await.expect("a node");
+    let file = directory.path().join("result.json");
+    std::fs::write(&file, RESULT).expect("a file");
+    let card = custodian.0.with(|core| core.replica.me.card.as_bytes().to_vec());
+    for request in [
+        Request::Import { paths: vec![file.into()], patient: None },
+        Request::PeerAdd { source: PeerSource::File(card), alias: Some("vaultco".into()) },
+        Request::ConsentGrant { peer: "vaultco".into(), terms: TermsInput { custodian: true, ..TermsInput::default() } },
+        Request::Sync { timeout_ms: 60_000 },
+    ] {
+        old.ask(request).await.expect("done");
+    }
+    old.start_network(here, false).await.expect("a network");
+    let ticket = PeerSource::Ticket(old.with(|core| core.card_info().ticket));
+    let home = Home::new(directory.path().join("new"));
+    setup::recover(&home, &words, ticket, None, None, Duration::from_secs(60)).await.expect("a new device");
+    old.stop().await.expect("the end");
+
+    let new = Node::open(&home, None).await.expect("a node");
+    new.with(|core| core.forget(|_| true)).expect("stored");
+    new.0.blobs.delete(&new.0.blobs.list().await.expect("a list")).await.expect("deleted");
+    new.start_network(here, false).await.expect("a network");
+    let net = new.net().await.expect("a network");
+    let addresses = custodian.0.net().await.expect("a network").addresses();
+    let new = (new.clone(), new.with(|core| core.keys.endpoint_key()));
+    let link = net.connect(&Route { endpoint: custodian.1, addresses, relay: None }, WAIT).await.expect("a link");
+    let (mut sender, mut receiver) = link.split();
+    let (outbox, mut out) = Outbox::new(1000);
+    let id = new.0.with(|core| core.attach(Side::Initiator, custodian.1, [7; 32], outbox, None));
+    let take = |frame| new.0.with(|core| core.event(id, Event::Frame(frame)));
+    let Some(Out::Frame(hello)) = out.queue.recv().await else { panic!() };
+    sender.send(&hello).await.expect("sent");
+    take(receiver.recv().await.expect("received").expect("a hello"));
+    // They have met, and the new device says nothing further before it has asked.
+    let until = async |is_so: &dyn Fn(&Slot, usize) -> bool| {
+        loop {
+            let told = new.0.0.signals.sessions.notified();
+            if new.0.with(|core| core.sessions.slot(id).is_none_or(|slot| is_so(slot, core.missing().len()))) {
+                return;
+            }
+            told.await;
+        }
+    };
+    until(&|slot, _| slot.asked_early || !slot.not_given.is_empty()).await;
+    let says = async {
+        while let Some(Out::Frame(frame)) = out.queue.recv().await {
+            sender.send(&frame).await.expect("sent");
+        }
+    };
+    let hears = async {
+        while let Ok(Some(frame)) = receiver.recv().await {
+            take(frame);
+        }
+    };
+    let done = until(&|slot, missing| {
+        assert!(!slot.settled || missing == 0, "there is more to be had");
+        missing == 0
+    });
+    tokio::select! {
+        () = says => panic!("the session ended"),
+        () = hears => panic!("the link ended"),
+        () = done => {}
+    }
+    drop(net);
+    for (node, _) in [new, custodian] {
+        node.stop().await.expect("the end");
     }
 }
 
@@ -373,7 +503,7 @@ async fn the_link_of_a_peer_that_does_not_read_is_cut() {
         while core.sessions.slot(id).is_some() {
             core.carry_out(id, vec![Effect::Send(Vec::new())]);
         }
-        assert_eq!(core.sessions.ended.get(&called).map(String::as_str), Some("the peer does not read what it asks for"));
+        assert_eq!(core.sessions.ended[&called].as_deref(), Some("the peer does not read what it asks for"));
     });
     tokio::time::timeout(WAIT, async {
         while net.path(&called).is_some() {
