@@ -163,7 +163,9 @@ impl Node {
         self.0.signals.duties.notify_one();
         // Others will be asked than those.
         let gone = sources.iter().any(|source| source.peer.gone.is_cancelled());
-        let refused: BTreeSet<BlobHash> = refused.into_iter().map(|(_, blob)| blob).collect();
+        // What was refused early is asked for again soon.
+        let early: BTreeSet<EndpointKey> = sources.iter().filter(|source| !source.even).map(|source| source.peer.endpoint).collect();
+        let refused: BTreeSet<BlobHash> = refused.into_iter().filter(|(endpoint, _)| !early.contains(endpoint)).map(|(_, blob)| blob).collect();
         Ok(Outcome { came: !got.is_empty(), left: failed && !gone, refused: refused.len() })
     }
 }

@@ -95,8 +95,18 @@ pub(crate) struct Slot {
     asked_early: bool,
     /// Signs a claim when challenged: recovery.
     claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
-    /// The peer was sent an invitation in this session.
-    invited: bool,
+    invited: Invited,
+}
+
+/// What came of inviting a peer in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Invited {
+    /// It was not.
+    No,
+    /// It was sent an invitation.
+    Sent,
+    /// The invitation is longer than a session carries.
+    TooLong,
 }
 
 /// Signals between the core and the tasks around it.
@@ -189,9 +199,8 @@ impl Sessions {
 
     /// Notes why a session has ended; no reason: a side has left.
     fn note_end(&mut self, slot: &Slot, reason: &str) {
-        let left = "it left before all was exchanged";
-        let why = if reason.is_empty() { (!slot.settled).then_some(left) } else { Some(reason) };
-        self.ended.insert(slot.remote(), why.map(ToOwned::to_owned));
+        let why = if reason.is_empty() { "its session ended before all was exchanged" } else { reason };
+        self.ended.insert(slot.remote(), (!slot.settled).then(|| why.to_owned()));
     }
 
     /// A session, or the one that has taken its place.
@@ -248,7 +257,7 @@ pub(crate) struct Missing {
 pub(crate) struct Source {
     pub(crate) session: u64,
     pub(crate) peer: net::Source,
-    /// Whether the peer had heard all that this node has to say to it.
+    /// Whether the two had exchanged all entries: see [`Session::is_even`].
     pub(crate) even: bool,
 }
 
@@ -278,7 +287,7 @@ impl Core {
         self.sessions.next += 1;
         self.sessions.slots.insert(
             id,
-            Slot { side, session, outbox, settled: false, told_pending: None, not_given: BTreeSet::new(), asked_early: false, claim, invited: false },
+            Slot { side, session, outbox, settled: false, told_pending: None, not_given: BTreeSet::new(), asked_early: false, claim, invited: Invited::No },
         );
         self.sessions.ended.remove(&remote);
         self.carry_out(id, effects);
@@ -343,12 +352,12 @@ impl Core {
         let Some(slot) = self.sessions.slots.get_mut(&id) else { return };
         if slot.asked_early && slot.session.is_even() {
             slot.asked_early = false;
-            self.sessions.signals.sources.notify_one();
+            self.sessions.signals.fetch.notify_one();
         }
         let (settled, invited) = (slot.settled, slot.invited);
         let own = self.keys.patient.as_ref().map(|patient| patient.ledger).filter(|ledger| slot.session.named(ledger));
         if let Some((ledger, party)) = own.zip(slot.peer().map(|card| card.profile.party)) {
-            let arrived = if invited { self.arrive(ledger, party) } else { Ok(()) };
+            let arrived = if invited != Invited::No { self.arrive(ledger, party) } else { Ok(()) };
             let heard = if settled { self.hear(ledger, &party) } else { Ok(()) };
             if let Err(error) = arrived.and(heard) {
                 tracing::warn!(%error, "what a party has heard of could not be noted");
@@ -404,7 +413,9 @@ impl Core {
             }
             Effect::Invitation { sealed, from } => self.accept_invitation(&sealed, Some(from)).map(|_| ())?,
             Effect::InvitationTooLong { .. } => {
-                return Err(ApiError::failed("an invitation is too long to be sent; carry it as a file (`chartmesh consent invitation`)"));
+                if let Some(slot) = self.sessions.slots.get_mut(&id) {
+                    slot.invited = Invited::TooLong;
+                }
             }
             Effect::CheckpointHeard { ledger, lane } => {
                 if let Some(checkpoint) = self.replica.checkpoints.get(&(ledger, lane)).cloned() {
@@ -548,14 +559,14 @@ impl Core {
     fn invite(&mut self, id: u64) {
         let Some(patient) = &self.keys.patient else { return };
         let ledger = patient.ledger;
-        let Some(party) = self.sessions.slot(id).filter(|slot| !slot.invited).and_then(Slot::peer).map(|card| card.profile.party) else { return };
+        let Some(party) = self.sessions.slot(id).filter(|slot| slot.invited == Invited::No).and_then(Slot::peer).map(|card| card.profile.party) else { return };
         if self.arrived.contains(&(ledger, party)) {
             return;
         }
         match self.invitation(&ledger, &party) {
             Ok(Some(sealed)) => {
                 let Some(slot) = self.sessions.slots.get_mut(&id) else { return };
-                slot.invited = true;
+                slot.invited = Invited::Sent;
                 // At once, ahead of the ledger's name, which says nothing to a peer that has not opened the invitation.
                 let effects = slot.session.handle(&mut self.replica, Event::Invite { sealed }, time::now());
                 slot.settled = slot.session.settled();
@@ -568,8 +579,17 @@ impl Core {
 
     /// Whether the peer of a session was sent an invitation and has not opened it yet: there is more to come once it has.
     pub(crate) fn awaits_answer(&self, slot: &Slot) -> bool {
+        slot.invited == Invited::Sent && !self.has_arrived(slot)
+    }
+
+    /// Whether the peer of a session is owed an invitation that is too long to be sent.
+    pub(crate) fn cannot_invite(&self, slot: &Slot) -> bool {
+        slot.invited == Invited::TooLong && !self.has_arrived(slot)
+    }
+
+    fn has_arrived(&self, slot: &Slot) -> bool {
         let arrived = |party| self.keys.patient.as_ref().is_none_or(|patient| self.arrived.contains(&(patient.ledger, party)));
-        slot.invited && slot.peer().is_some_and(|card| !arrived(card.profile.party))
+        slot.peer().is_none_or(|card| arrived(card.profile.party))
     }
 
     /// The sealed invitation for a party with a live grant; none from a device whose word counts no more.

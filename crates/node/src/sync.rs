@@ -187,6 +187,9 @@ impl Node {
         self.await_settled(&sessions, deadline).await?;
         for (name, id, remote) in sessions {
             let reason = self.with(|core| match core.sessions.current(id, &remote) {
+                Some(slot) if core.cannot_invite(slot) => {
+                    Some("its invitation is too long to be sent; carry it as a file (`chartmesh consent invitation`)".to_owned())
+                }
                 Some(slot) if slot.settled => None,
                 Some(_) => Some("not done in time".to_owned()),
                 None => core.sessions.ended.get(&remote).cloned().unwrap_or_else(|| Some("its session was lost".to_owned())),

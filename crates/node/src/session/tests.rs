@@ -166,9 +166,9 @@ async fn what_is_refused_before_the_peer_has_heard_all_is_still_to_be_fetched() 
     let (sources, blob) = asked();
     refuse(&sources, blob);
     let signals = &clinic.0.signals;
-    let mut wakes = std::pin::pin!(signals.sources.notified());
+    let mut wakes = std::pin::pin!(signals.fetch.notified());
     while wakes.as_mut().enable() {
-        wakes.set(signals.sources.notified());
+        wakes.set(signals.fetch.notified());
     }
     assert_eq!(again.carry_all(), [false; 2]);
     assert!(wakes.as_mut().enable(), "it is asked again");
@@ -192,7 +192,32 @@ async fn who_leaves_before_all_is_exchanged_is_not_reached() {
         again.carry_all();
         for (node, other) in [(0, 1), (1, 0)] {
             let why = nodes[node].0.with(|core| core.sessions.ended[&nodes[other].1].clone());
-            assert_eq!(why.as_deref(), Some("it left before all was exchanged"));
+            assert_eq!(why.as_deref(), Some("its session ended before all was exchanged"));
+        }
+        again.end();
+    }
+}
+
+/// Whom an invitation does not reach is told of; who holds the ledger without it is exchanged with.
+#[tokio::test]
+async fn an_invitation_that_is_too_long_ends_no_session() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nodes = announced(&directory).await;
+    let (patient, clinic) = (&nodes[0].0, nodes[1].1);
+    for arrived in [false, true] {
+        let mut again = Meeting::begin(&nodes[0], &nodes[1]);
+        patient.with(|core| {
+            core.arrived.clear();
+            core.carry_out(again.ends[0].1, vec![Effect::InvitationTooLong { length: 3 << 20 }]);
+        });
+        let cannot = || patient.with(|core| core.sessions.met().any(|(_, _, slot)| slot.remote() == clinic && core.cannot_invite(slot)));
+        while patient.with(|core| core.sessions.met().next().is_none()) {
+            assert!(again.carry());
+        }
+        assert!(cannot());
+        if arrived {
+            again.carry_all();
+            assert!(!cannot(), "it holds the ledger");
         }
         again.end();
     }
@@ -270,6 +295,7 @@ async fn a_new_device_gets_from_a_custodian_what_it_was_refused_at_first() {
         () = hears => panic!("the link ended"),
         () = done => {}
     }
+    assert_eq!(new.0.with(|core| core.missing().len()), 0);
     drop(net);
     for (node, _) in [new, custodian] {
         node.stop().await.expect("the end");
