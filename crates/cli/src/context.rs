@@ -1,6 +1,6 @@
 //! What every command works with: the home, the way to its node, and the way out.
 
-use std::path::PathBuf;
+use std::{panic, path::PathBuf};
 
 use chartmesh_node::{
     api::{ApiError, Request},
@@ -75,8 +75,9 @@ impl Context {
     }
 
     async fn asked<T: Answer>(client: Client, request: Request) -> Result<T, ApiError> {
-        let response = client.ask(request).await;
-        let closed = client.close().await;
+        // By a worker: the thread that waits for the command's end is slow to be woken.
+        let asking = tokio::spawn(async move { (client.ask(request).await, client.close().await) });
+        let (response, closed) = asking.await.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()));
         let answer = answer::expect(response?)?;
         closed.map(|()| answer)
     }

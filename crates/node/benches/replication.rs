@@ -38,7 +38,8 @@ impl Gate for Open {
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(run());
+    // Not in the thread that waits here, which is slow to be woken.
+    runtime.block_on(runtime.spawn(run())).expect("an end");
 }
 
 async fn run() {

@@ -98,7 +98,8 @@ fn durable(directory: &Path) -> Duration {
 }
 
 fn main() {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(run());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(runtime.spawn(run())).expect("an end");
 }
 
 async fn run() {
