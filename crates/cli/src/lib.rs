@@ -28,6 +28,9 @@ use crate::{arguments::Arguments, context::Context, output::Output};
 /// How long what is still running in the background may take to end.
 const WIND_UP: Duration = Duration::from_secs(5);
 
+/// What a worker has for its stack, in bytes: as much as the first thread usually has. Unoptimised, a repair takes more than the 2 MiB that threads have otherwise.
+const STACK: usize = 8 << 20;
+
 /// Runs the program with the arguments and the environment of this process. The exit code is 0 done, 1 failed, 2 wrong usage, 3 refused by
 /// consent or authority, 4 not reachable.
 pub fn main() -> ExitCode {
@@ -38,7 +41,7 @@ pub fn main() -> ExitCode {
     let output = Output::new(arguments.json);
     trace(arguments.verbose);
     hardening::close();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_stack_size(STACK).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&output, ApiError::failed(format_args!("cannot start: {error}")).into()),
     };
