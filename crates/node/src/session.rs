@@ -413,6 +413,7 @@ impl Core {
             }
             Effect::Invitation { sealed, from } => self.accept_invitation(&sealed, Some(from)).map(|_| ())?,
             Effect::InvitationTooLong { .. } => {
+                tracing::warn!("an invitation is too long to be sent");
                 if let Some(slot) = self.sessions.slots.get_mut(&id) {
                     slot.invited = Invited::TooLong;
                 }
