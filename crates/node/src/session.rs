@@ -720,12 +720,12 @@ impl Core {
             Peer::Device(_) | Peer::Custodian(_) => true,
             Peer::Party(_) | Peer::Stranger => one.author == Some(card.profile.party),
         });
-        let source = |session, slot: &Slot| Source {
+        met.map(|(session, _, slot)| Source {
             session,
             peer: net::Source { endpoint: slot.remote(), gone: slot.outbox.over.clone() },
             even: slot.session.is_even(),
-        };
-        met.map(|(session, _, slot)| source(session, slot)).collect()
+        })
+        .collect()
     }
 
     /// Tells one session at once, ahead of what it has yet to send.
