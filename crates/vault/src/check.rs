@@ -73,13 +73,22 @@ impl Parts<'_> {
     /// The store's own index, or what is wrong with it, also with the number of commits that it leads to.
     pub(crate) fn own_index(&self) -> Result<Index, Damage> {
         let index = Index::read(self.store, &self.store.join("metadata")).map_err(|fault| fault_in_index(&fault))?;
-        self.agrees(index, self.noted())
+        let known = self.noted().or_else(|| Some(self.tally(&self.copied_index()?)?.commits));
+        let lacks = match (known, self.tally(&index)) {
+            (None, _) => "may lack the last".to_owned(),
+            (Some(known), Some(held)) if known > held.commits => format!("lacks the last {}", known - held.commits),
+            _ => return Ok(index),
+        };
+        let why = index.unread.first().map(|fault| format!("; {}: {}", fault.file, fault.reason)).unwrap_or_default();
+        Err(Damage { object: "vault".into(), reason: format!("the store {lacks} of its changes{why}"), reach: Reach::Any })
     }
 
-    /// The copy of the index, if it leads to all that was committed.
+    /// The copy of the index, if it is as it was written. It leads to all that was committed: it is there only as long as nothing has been since.
     pub(crate) fn copied_index(&self) -> Option<Index> {
         let index = Index::read(self.store, self.copy).ok()?;
-        self.agrees(index, self.noted()).ok().filter(|index| self.tally(index).is_some() && index.ranges().all(|(low, _)| index.leaf(low).is_ok()))
+        let held = self.tally(&index)?.commits;
+        let sound = index.unread.is_empty() && self.noted().is_none_or(|noted| held >= noted) && index.ranges().all(|(low, _)| index.leaf(low).is_ok());
+        sound.then_some(index)
     }
 
     /// The number of commits that `commits` tells of.
@@ -92,17 +101,6 @@ impl Parts<'_> {
         match form(&index.get(&row(Table::Meta, TALLY)).ok()??)? {
             Form::Whole(record) => Tally::open(self.cipher, record.to_vec()),
             Form::Pieces(_) => None,
-        }
-    }
-
-    fn agrees(&self, index: Index, noted: Option<u64>) -> Result<Index, Damage> {
-        let behind = noted.and_then(|noted| noted.checked_sub(self.tally(&index)?.commits)).filter(|missing| *missing > 0);
-        match behind {
-            None => Ok(index),
-            Some(commits) => {
-                let why = index.unread.first().map(|fault| format!("; {}: {}", fault.file, fault.reason)).unwrap_or_default();
-                Err(Damage { object: "vault".into(), reason: format!("the store lacks the last {commits} of its changes{why}"), reach: Reach::Any })
-            }
         }
     }
 
@@ -213,13 +211,13 @@ impl Parts<'_> {
 
     /// Gives every row that can be read and is sound to `take`, a leaf's at a time, and whether that was everything that was ever committed.
     pub(crate) fn rescue(&self, mut take: impl FnMut(Vec<RawRow>) -> Result<(), VaultError>) -> Result<(Tally, bool), VaultError> {
-        let own = self.own_index();
-        let behind = own.is_err();
-        let index = match own {
-            Ok(index) => Some(index),
-            Err(_) => self.copied_index().or_else(|| Index::read(self.store, &self.store.join("metadata")).ok()),
+        let (index, current) = match self.own_index().ok().or_else(|| self.copied_index()) {
+            Some(index) => (index, true),
+            None => match Index::read(self.store, &self.store.join("metadata")) {
+                Ok(index) => (index, false),
+                Err(_) => return Ok((Tally::default(), false)),
+            },
         };
-        let Some(index) = index else { return Ok((Tally::default(), false)) };
         let mut tally = Tally::default();
         let mut sound = true;
         let mut marker = None;
@@ -250,7 +248,6 @@ impl Parts<'_> {
             take(kept)?;
         }
         let held = self.tally(&index);
-        let current = !behind || held.is_some_and(|held| self.noted().is_none_or(|noted| held.commits >= noted));
         let whole = sound && current && held.is_some_and(|held| held.digest == tally.digest);
         // The new store has one of its own.
         if let Some(marker) = marker {

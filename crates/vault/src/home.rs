@@ -117,6 +117,12 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) -> Result<(), VaultError> {
     rename(&new, to)
 }
 
+/// Removes a directory and everything in it, durably, if it is there.
+pub(crate) fn remove_for_good(dir: &Path) -> Result<(), VaultError> {
+    remove_dir(dir)?;
+    sync_dir(dir.parent().unwrap_or(Path::new(".")))
+}
+
 /// Removes a directory and everything in it, if it is there.
 pub(crate) fn remove_dir(dir: &Path) -> Result<(), VaultError> {
     match fs::remove_dir_all(dir) {

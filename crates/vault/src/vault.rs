@@ -247,6 +247,9 @@ impl Vault {
             return Ok(());
         }
         let Store { engine, tally, note, changed } = &mut *store;
+        if !std::mem::replace(changed, true) {
+            home::remove_for_good(&Paths::of(&self.home).copy)?;
+        }
         let mut next = *tally;
         next.commits += 1;
         engine.commit(writes, |writes, before| {
@@ -258,7 +261,6 @@ impl Vault {
             (Table::Meta, TALLY.to_vec(), Some(next.seal(&self.cipher)))
         })?;
         *tally = next;
-        *changed = true;
         note.write(&self.cipher, next.commits)
     }
 
@@ -283,13 +285,13 @@ impl Vault {
 }
 
 impl Drop for Vault {
-    /// Leaves a copy of the store's index: without it, one damaged byte there would cost everything.
+    /// Leaves a copy of the store's index: without it, one damaged byte there would cost everything. It goes before the next change.
     fn drop(&mut self) {
         let paths = Paths::of(&self.home);
         let store = self.store.get_mut().unwrap_or_else(PoisonError::into_inner);
         store.engine.close();
         if store.changed && home::copy_dir(&paths.store.join("metadata"), &paths.copy).is_err() {
-            // An old copy is told from a good one by the number of commits; a copy that is not whole, by its check sums.
+            // One that is not whole is told by its check sums.
             home::remove_dir(&paths.copy).ok();
         }
     }
@@ -329,7 +331,7 @@ pub(crate) struct Paths {
     pub(crate) store: PathBuf,
     /// A store that is being made. It is whole once the key file is there.
     pub(crate) new_store: PathBuf,
-    /// A copy of the store's index.
+    /// A copy of the store's index, while that is as it was copied.
     pub(crate) copy: PathBuf,
     /// The number of commits.
     pub(crate) note: PathBuf,

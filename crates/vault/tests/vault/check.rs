@@ -211,6 +211,29 @@ fn an_older_store_put_back_is_found_and_does_not_open() {
     assert!(matches!(home.open(), Err(VaultError::Behind { commits: 1 })));
 }
 
+/// As a crash leaves it: with no copy of the index, since there has been a change, and the number of commits damaged as well.
+#[test]
+fn what_nothing_shows_to_be_whole_is_not() {
+    let home = Home::new();
+    filled(&home);
+    let crashed = tempfile::tempdir().unwrap();
+    let vault = home.open().unwrap();
+    assert!(home.path().join("vault.index").exists());
+    vault.put(Table::Peers, b"newer", b"value").unwrap();
+    assert!(!home.path().join("vault.index").exists());
+    copy(&home.path(), crashed.path());
+    drop(vault);
+    assert!(!is_found(crashed.path()));
+    let is_whole = || {
+        let check = tempfile::tempdir().unwrap();
+        AtRest::open(crashed.path(), Unlock::None).unwrap().rescue(check.path()).unwrap().1
+    };
+    assert!(is_whole());
+    edit(&crashed.path().join("commits"), |content| content[0] ^= 1);
+    assert!(!is_whole(), "the end of the log may be missing as well");
+    assert!(check(crashed.path()).unwrap().damage.iter().any(|damage| damage.reason == "the store may lack the last of its changes"));
+}
+
 #[test]
 fn a_rescue_brings_back_all_that_can_be_read() {
     let home = Home::new();
@@ -233,7 +256,13 @@ fn a_rescue_brings_back_all_that_can_be_read() {
     // The index has a copy.
     assert_eq!(whole(&|home| full(&home.join("vault/metadata")).iter().for_each(|file| edit(file, |content| content[9] ^= 1))), (true, before.clone()));
     assert_eq!(whole(&|home| edit(&home.join("commits"), |content| content[0] ^= 1)), (true, before.clone()));
-    // A leaf has not.
+    // A copy that is there is the last one, also where the number of commits is not known.
+    let both = whole(&|home| {
+        full(&home.join("vault/metadata")).iter().for_each(|file| edit(file, |content| content[9] ^= 1));
+        edit(&home.join("commits"), |content| content[0] ^= 1);
+    });
+    assert_eq!(both, (true, before.clone()));
+    // A leaf has no copy.
     let (complete, after) = whole(&|home| {
         let largest = full(&home.join("vault/slabs")).into_iter().max_by_key(|file| fs::metadata(file).unwrap().len()).unwrap();
         edit(&largest, |content| content.iter_mut().step_by(1000).for_each(|byte| *byte ^= 1));
