@@ -63,7 +63,7 @@ impl Client {
         match &self.0 {
             Way::Here(node) => node.ask(request).await,
             Way::Closed(home, passphrase) => match request {
-                Request::Doctor { repair } => doctor::at_rest(home, passphrase.as_ref(), repair).await.map(Response::Doctor),
+                Request::Doctor { repair } => Box::pin(doctor::at_rest(home, passphrase.as_ref(), repair)).await.map(Response::Doctor),
                 _ => Err(ApiError::failed("the home is not open")),
             },
             Way::Socket(stream) => {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use chartmesh_exchange::{Event, Side};
-use chartmesh_identity::{Card, Signed, SigningSecret};
+use chartmesh_identity::{Card, EndpointKey, Signed, SigningSecret};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -137,12 +137,12 @@ impl Node {
         })
     }
 
-    /// Calls a peer at the first of its endpoints that answers. The session's number.
-    pub(crate) async fn call(&self, net: &Net, routes: &[Route], wait: Duration) -> Result<u64, ApiError> {
+    /// Calls a peer at the first of its endpoints that answers. The session's number, and which that is.
+    pub(crate) async fn call(&self, net: &Net, routes: &[Route], wait: Duration) -> Result<(u64, EndpointKey), ApiError> {
         let mut last = ApiError::unreachable("no endpoint is known");
         for route in routes {
             match net.connect(route, wait).await {
-                Ok(link) => return Ok(self.take_link(link, None)),
+                Ok(link) => return Ok((self.take_link(link, None), route.endpoint)),
                 Err(error) => last = ApiError::unreachable(error),
             }
         }

@@ -141,7 +141,7 @@ pub(crate) struct Sessions {
     pub(crate) left: BTreeMap<EndpointKey, BTreeSet<String>>,
     /// Who had a session when this node moved, and is no contact that could be called: where its connection came from, and when that was.
     guests: BTreeMap<EndpointKey, (Route, Instant)>,
-    /// Why sessions ended before all was exchanged, by endpoint; the latest. None: all was.
+    /// Why sessions with contacts ended before all was exchanged, by endpoint; the latest. None: all was.
     pub(crate) ended: BTreeMap<EndpointKey, Option<String>>,
 }
 
@@ -195,12 +195,6 @@ impl Sessions {
     pub(crate) fn lost(&self, remote: &EndpointKey) -> impl Iterator<Item = u64> {
         let theirs = self.slots.iter().filter(move |(_, slot)| slot.remote() == *remote);
         theirs.filter(|(_, slot)| slot.side == Side::Responder || slot.peer().is_some()).map(|(id, _)| *id)
-    }
-
-    /// Notes why a session has ended; no reason: a side has left.
-    fn note_end(&mut self, slot: &Slot, reason: &str) {
-        let why = if reason.is_empty() { "its session ended before all was exchanged" } else { reason };
-        self.ended.insert(slot.remote(), (!slot.settled).then(|| why.to_owned()));
     }
 
     /// A session, or the one that has taken its place.
@@ -316,10 +310,18 @@ impl Core {
     pub(crate) fn detach(&mut self, id: u64, reason: &str) {
         self.event(id, Event::Closed);
         if let Some(slot) = self.sessions.slots.remove(&id) {
-            self.sessions.note_end(&slot, reason);
+            self.note_end(&slot, reason);
         }
         self.sessions.signals.sessions.notify_waiters();
         self.sessions.signals.dial.notify_one();
+    }
+
+    /// Notes why a session has ended; no reason: a side has left. Of strangers who called nothing is noted: there is no end to them.
+    fn note_end(&mut self, slot: &Slot, reason: &str) {
+        if slot.side == Side::Initiator || slot.peer().is_some_and(|card| self.peers.get(&card.profile.party).is_some()) {
+            let why = if reason.is_empty() { "its session ended before all was exchanged" } else { reason };
+            self.sessions.ended.insert(slot.remote(), (!slot.settled).then(|| why.to_owned()));
+        }
     }
 
     /// Tells all sessions what has changed here, until nothing more comes of it.
@@ -343,9 +345,9 @@ impl Core {
             if let Err(error) = self.carry_out_one(id, effect) {
                 // Why is for this node's user alone: it may name a file or a person.
                 tracing::warn!(kind = ?error.kind, "a session was ended");
-                let remote = self.sessions.slots.get(&id).map(|slot| slot.session.remote());
-                self.hang_up(id, "this node ended the session");
-                self.sessions.ended.extend(remote.map(|remote| (remote, Some(error.what))));
+                // What it asked for was not done.
+                self.sessions.slots.entry(id).and_modify(|slot| slot.settled = false);
+                self.end(id, "this node ended the session", &error.what);
                 return;
             }
         }
@@ -476,10 +478,15 @@ impl Core {
 
     /// Ends a session from this side.
     pub(crate) fn hang_up(&mut self, id: u64, reason: &str) {
+        self.end(id, reason, reason);
+    }
+
+    /// Ends a session: what the peer is told, and what this node's user is.
+    fn end(&mut self, id: u64, said: &str, why: &str) {
         if let Some(slot) = self.sessions.slots.remove(&id) {
-            slot.outbox.close(reason);
+            slot.outbox.close(said);
             self.sessions.guests.remove(&slot.remote());
-            self.sessions.note_end(&slot, reason);
+            self.note_end(&slot, why);
         }
         self.sessions.signals.sessions.notify_waiters();
     }

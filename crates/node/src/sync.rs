@@ -108,10 +108,10 @@ impl Node {
     }
 
     async fn ask_card(&self, net: &Net, route: Route, wanted: CardHash) -> Result<chartmesh_identity::Verified<Card>, ApiError> {
-        let id = self.call(net, std::slice::from_ref(&route), CARD_WAIT).await.map_err(|error| {
+        let (id, remote) = self.call(net, std::slice::from_ref(&route), CARD_WAIT).await.map_err(|error| {
             error.advise("the other node must be running (`chartmesh serve`) and reachable; or take its card as a file (`chartmesh card --out`)")
         })?;
-        self.shown_card(id, &route.endpoint, wanted).await
+        self.shown_card(id, &remote, wanted).await
     }
 
     /// The card that the peer of a session shows, or of the one that has taken its place: it may have called meanwhile.
@@ -167,11 +167,7 @@ impl Node {
             });
             match up {
                 Some(up) => (name, Ok(up)),
-                None => {
-                    let called = self.call(net, &routes, left(deadline)).await;
-                    let remote = |id| self.with(|core| core.sessions.slot(id).map(|slot| slot.remote())).or_else(|| routes.first().map(|route| route.endpoint));
-                    (name, called.and_then(|id| remote(id).map(|remote| (id, remote)).ok_or_else(|| ApiError::unreachable("it hung up at once"))))
-                }
+                None => (name, self.call(net, &routes, left(deadline)).await),
             }
         });
         for (name, called) in n0_future::join_all(calls).await {

@@ -63,7 +63,7 @@ pub(super) async fn mend(home: &Home, passphrase: Option<&Zeroizing<String>>, ex
     let stopped = node.stop().await;
     drop(node);
     stopped?;
-    let after = examine(home, passphrase).await?.info;
+    let after = Box::pin(examine(home, passphrase)).await?.info;
     let still: BTreeSet<&str> = after.findings.iter().map(|finding| finding.object.as_str()).collect();
     let gone: BTreeSet<String> = missing.iter().map(documents::called).collect();
     let lost: BTreeSet<&str> = checkup.damage.iter().filter(|damage| incomplete && tables::is_final(damage)).map(|damage| damage.object.as_str()).collect();

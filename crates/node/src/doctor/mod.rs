@@ -30,8 +30,8 @@ const LOST: &str = "lost";
 /// Looks at a home that no node has open, and mends it if asked to.
 pub(crate) async fn at_rest(home: &Home, passphrase: Option<&Zeroizing<String>>, repair: bool) -> Result<DoctorInfo, ApiError> {
     mend::finish(home)?;
-    let examined = examine(home, passphrase).await?;
-    if repair && !examined.info.findings.is_empty() { mend::mend(home, passphrase, examined).await } else { Ok(examined.info) }
+    let examined = Box::pin(examine(home, passphrase)).await?;
+    if repair && !examined.info.findings.is_empty() { Box::pin(mend::mend(home, passphrase, examined)).await } else { Ok(examined.info) }
 }
 
 /// What looking at a closed home has come to.

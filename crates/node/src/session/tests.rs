@@ -198,6 +198,19 @@ async fn who_leaves_before_all_is_exchanged_is_not_reached() {
     }
 }
 
+/// Anybody may call, under as many keys as they like: nothing is kept of them.
+#[tokio::test]
+async fn of_strangers_who_called_and_left_nothing_is_noted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (custodian, stranger) = (node(&directory, Kind::Organization, "custodian").await, node(&directory, Kind::Practitioner, "stranger").await);
+    let mut meeting = Meeting::begin(&stranger, &custodian);
+    meeting.carry_all();
+    assert_eq!(custodian.0.with(|core| core.sessions.met().count()), 1);
+    meeting.end();
+    assert_eq!(custodian.0.with(|core| core.sessions.ended.clone()), BTreeMap::new());
+    assert_eq!(stranger.0.with(|core| core.sessions.ended.len()), 1);
+}
+
 /// Whom an invitation does not reach is told of; who holds the ledger without it is exchanged with.
 #[tokio::test]
 async fn an_invitation_that_is_too_long_ends_no_session() {
@@ -522,7 +535,7 @@ async fn the_link_of_a_peer_that_does_not_read_is_cut() {
     patient.start_network(Some("127.0.0.1:0".parse().expect("an address")), false).await.expect("a network");
     let net = patient.net().await.expect("a network");
     let route = Route { endpoint: called, addresses: clinic.bound_sockets(), relay: None };
-    let id = patient.call(&net, &[route], WAIT).await.expect("a link");
+    let (id, _) = patient.call(&net, &[route], WAIT).await.expect("a link");
     patient.with(|core| core.carry_out(id, (0..4).map(|_| Effect::Send(vec![0; MAX_FRAME])).collect()));
     // More than the peer's window holds waits now, and at some time so much that there is no room.
     patient.with(|core| {
