@@ -318,7 +318,11 @@ impl Core {
 
     /// Notes why a session has ended; no reason: a side has left. Of strangers who called nothing is noted: there is no end to them.
     fn note_end(&mut self, slot: &Slot, reason: &str) {
-        if slot.side == Side::Initiator || slot.peer().is_some_and(|card| self.peers.get(&card.profile.party).is_some()) {
+        let known = |party: &PartyKey| {
+            let mut members = self.memberships.values().flat_map(|member| &member.nodes).filter_map(|card| Card::read(card.as_bytes()).ok());
+            self.peers.get(party).is_some() || members.any(|card| card.profile.party == *party)
+        };
+        if slot.side == Side::Initiator || slot.peer().is_some_and(|card| known(&card.profile.party)) {
             let why = if reason.is_empty() { "its session ended before all was exchanged" } else { reason };
             self.sessions.ended.insert(slot.remote(), (!slot.settled).then(|| why.to_owned()));
         }
@@ -346,7 +350,9 @@ impl Core {
                 // Why is for this node's user alone: it may name a file or a person.
                 tracing::warn!(kind = ?error.kind, "a session was ended");
                 // What it asked for was not done.
-                self.sessions.slots.entry(id).and_modify(|slot| slot.settled = false);
+                if let Some(slot) = self.sessions.slots.get_mut(&id) {
+                    slot.settled = false;
+                }
                 self.end(id, "this node ended the session", &error.what);
                 return;
             }

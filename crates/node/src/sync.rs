@@ -1,7 +1,7 @@
 //! Contacts over the network, and one exchange with everyone who can be reached.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -157,6 +157,8 @@ impl Node {
     pub(crate) async fn exchange_all(&self, net: &Net, deadline: Instant) -> Result<SyncInfo, ApiError> {
         let before = self.with(|core| (std::mem::take(&mut core.sessions.received), core.delivered.len()));
         let targets = self.callable();
+        let endpoints: BTreeSet<EndpointKey> = targets.iter().flat_map(|(_, routes)| routes).map(|route| route.endpoint).collect();
+        self.with(|core| core.sessions.ended.retain(|endpoint, _| endpoints.contains(endpoint)));
         let mut missed: BTreeMap<String, String> = BTreeMap::new();
         let mut sessions: Vec<(String, u64, EndpointKey)> = Vec::new();
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).min(crate::running::CALL_WAIT);

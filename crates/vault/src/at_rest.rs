@@ -82,13 +82,12 @@ impl AtRest {
         let kept = Paths::of(keep);
         home::private_dir(keep)?;
         home::remove_dir(&to.new_store)?;
+        home::rename(&from.note, &Paths::note_within(&from.store))?;
         home::rename(&from.store, &to.new_store)?;
         if to.store.exists() {
             home::rename(&to.store, &kept.store)?;
         }
-        home::rename(&to.new_store, &to.store)?;
-        home::remove_dir(&to.copy)?;
-        home::rename(&from.note, &to.note)?;
+        to.finish(&self.home)?;
         Vault::open_store(&self.home, &to, self.keys, self.lock)
     }
 }

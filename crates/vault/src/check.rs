@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, path::Path};
 use crate::{
     Table, VaultError,
     cipher::Cipher,
+    copy,
     engine::{CHUNKS, Form, form, row},
     leaves::{self, Fault, Index, RawRow},
     tally::{Note, TALLY, Tally},
@@ -67,14 +68,15 @@ pub(crate) struct Parts<'a> {
     pub(crate) copy: &'a Path,
     pub(crate) note: &'a Path,
     pub(crate) cipher: &'a Cipher,
+    /// How many commits whoever has the vault open knows of.
+    pub(crate) acknowledged: Option<u64>,
 }
 
 impl Parts<'_> {
     /// The store's own index, or what is wrong with it, also with the number of commits that it leads to.
     pub(crate) fn own_index(&self) -> Result<Index, Damage> {
         let index = Index::read(self.store, &self.store.join("metadata")).map_err(|fault| fault_in_index(&fault))?;
-        let known = self.noted().or_else(|| Some(self.tally(&self.copied_index()?)?.commits));
-        let lacks = match (known, self.tally(&index)) {
+        let lacks = match (self.known(), self.tally(&index)) {
             (None, _) => "may lack the last".to_owned(),
             (Some(known), Some(held)) if known > held.commits => format!("lacks the last {}", known - held.commits),
             _ => return Ok(index),
@@ -83,12 +85,16 @@ impl Parts<'_> {
         Err(Damage { object: "vault".into(), reason: format!("the store {lacks} of its changes{why}"), reach: Reach::Any })
     }
 
-    /// The copy of the index, if it is as it was written. It leads to all that was committed: it is there only as long as nothing has been since.
+    /// The copy of the index, if it is as it was written.
     pub(crate) fn copied_index(&self) -> Option<Index> {
         let index = Index::read(self.store, self.copy).ok()?;
-        let held = self.tally(&index)?.commits;
-        let sound = index.unread.is_empty() && self.noted().is_none_or(|noted| held >= noted) && index.ranges().all(|(low, _)| index.leaf(low).is_ok());
+        let sound = index.unread.is_empty() && self.tally(&index)?.commits == self.known()? && index.ranges().all(|(low, _)| index.leaf(low).is_ok());
         sound.then_some(index)
+    }
+
+    /// How many commits there were at least, by whatever tells of it.
+    fn known(&self) -> Option<u64> {
+        self.noted().max(copy::commits(self.copy, self.cipher)).max(self.acknowledged)
     }
 
     /// The number of commits that `commits` tells of.
@@ -118,9 +124,9 @@ impl Parts<'_> {
         {
             return Err(VaultError::OtherKeys);
         }
-        let noted = self.noted().ok_or_else(|| VaultError::Damaged { object: "commits".into(), reason: "it cannot be read".into() })?;
+        let known = self.noted().and(self.known()).ok_or_else(|| VaultError::Damaged { object: "commits".into(), reason: "it cannot be read".into() })?;
         let held = self.tally(&index).map_or(0, |tally| tally.commits);
-        match noted.checked_sub(held) {
+        match known.checked_sub(held) {
             Some(commits) if commits > 0 => Err(VaultError::Behind { commits }),
             _ => Ok(()),
         }
@@ -136,7 +142,7 @@ impl Parts<'_> {
             found.damage.push(Damage { object: "commits".into(), reason: "it cannot be read".into(), reach: Reach::Copy });
         }
         if self.copy.exists()
-            && let Some(fault) = Index::read(self.store, self.copy).map_or_else(Some, |index| index.unread.into_iter().next())
+            && let Some(fault) = self.fault_in_copy()
         {
             found.damage.push(Damage { object: fault.file, reason: fault.reason, reach: Reach::Copy });
         }
@@ -169,6 +175,19 @@ impl Parts<'_> {
             }
         }
         found
+    }
+
+    fn fault_in_copy(&self) -> Option<Fault> {
+        let fault = |reason: &str| Some(Fault { file: "vault.index".into(), reason: reason.into() });
+        let Some(commits) = copy::commits(self.copy, self.cipher) else { return fault("its number of commits cannot be read") };
+        match Index::read(self.store, self.copy) {
+            Err(unread) => Some(unread),
+            Ok(index) => match (index.unread.first(), self.tally(&index)) {
+                (Some(unread), _) => Some(unread.clone()),
+                (None, Some(held)) if held.commits != commits => fault("it does not lead to all that was committed"),
+                _ => None,
+            },
+        }
     }
 
     fn check_row(&self, index: &Index, key: &[u8], record: &[u8], tally: &mut Tally, found: &mut Checkup) {
@@ -253,7 +272,7 @@ impl Parts<'_> {
         if let Some(marker) = marker {
             tally.toggle(self.cipher, Table::Meta, MARKER, &marker);
         }
-        tally.commits = held.map_or(0, |held| held.commits).max(self.noted().unwrap_or_default());
+        tally.commits = held.map_or(0, |held| held.commits).max(self.known().unwrap_or_default());
         Ok((tally, whole))
     }
 }

@@ -210,6 +210,11 @@ impl Engine {
         }
     }
 
+    /// Whether the disk has failed it.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Closes it for good: whatever follows is refused.
     pub(crate) fn close(&mut self) {
         let Some(db) = self.db.take() else { return };

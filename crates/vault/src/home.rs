@@ -98,29 +98,10 @@ pub(crate) fn sync_all(dir: &Path) -> Result<(), VaultError> {
     sync_dir(dir)
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, VaultError> {
+/// What lies in a directory.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, VaultError> {
     let list = fs::read_dir(dir).and_then(|list| list.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>());
     list.map_err(io_error("listing", dir))
-}
-
-/// Copies the files of a directory into another one, in the place of what was there.
-pub(crate) fn copy_dir(from: &Path, to: &Path) -> Result<(), VaultError> {
-    let new = to.with_extension("new");
-    remove_dir(&new)?;
-    private_dir(&new)?;
-    for file in entries(from)? {
-        if let Some(name) = file.file_name() {
-            fs::copy(&file, new.join(name)).map_err(io_error("copying", &file))?;
-        }
-    }
-    remove_dir(to)?;
-    rename(&new, to)
-}
-
-/// Removes a directory and everything in it, durably, if it is there.
-pub(crate) fn remove_for_good(dir: &Path) -> Result<(), VaultError> {
-    remove_dir(dir)?;
-    sync_dir(dir.parent().unwrap_or(Path::new(".")))
 }
 
 /// Removes a directory and everything in it, if it is there.

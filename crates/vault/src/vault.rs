@@ -11,6 +11,7 @@ use crate::{
     Batch, Checkup, Secrets, Table, Unlock, VaultError,
     check::Parts,
     cipher::Cipher,
+    copy,
     engine::{Engine, Row},
     home, keyfile,
     tally::{Note, TALLY, Tally},
@@ -82,7 +83,7 @@ impl Vault {
         home::remove_dir(&paths.new_store)?;
         home::private_dir(&paths.new_store)?;
         let (engine, tally) = begin(&paths.new_store, &paths.note, &cipher, Tally::default())?;
-        let store = Mutex::new(Store { engine, tally, note: Note::open(&paths.note)?, changed: true });
+        let store = Mutex::new(Store { engine, tally, note: Note::open(&paths.note)?, changed: false });
         Ok(Self { home: home.to_path_buf(), cipher, vault_key, secrets, store, _lock: lock })
     }
 
@@ -121,8 +122,7 @@ impl Vault {
         let tally = tally.ok_or(VaultError::Store { doing: "opening", reason: "it has lost its own tally".into() })?;
         let known = Note::read(&paths.note, &cipher) == Some(tally.commits);
         let note = if known { Note::open(&paths.note)? } else { Note::create(&paths.note, &cipher, tally.commits)? };
-        let changed = !paths.copy.exists();
-        let store = Mutex::new(Store { engine, tally, note, changed });
+        let store = Mutex::new(Store { engine, tally, note, changed: false });
         Ok(Self { home: home.to_path_buf(), cipher, vault_key: keys.vault_key, secrets: keys.secrets, store, _lock: lock })
     }
 
@@ -247,8 +247,9 @@ impl Vault {
             return Ok(());
         }
         let Store { engine, tally, note, changed } = &mut *store;
-        if !std::mem::replace(changed, true) {
-            home::remove_for_good(&Paths::of(&self.home).copy)?;
+        if !*changed {
+            copy::remove(&Paths::of(&self.home).copy)?;
+            *changed = true;
         }
         let mut next = *tally;
         next.commits += 1;
@@ -270,7 +271,9 @@ impl Vault {
     /// [`VaultError::Closed`]; whatever is damaged is no error but the answer.
     pub fn check(&self) -> Result<Checkup, VaultError> {
         let paths = Paths::of(&self.home);
-        self.store().engine.while_closed(|_| paths.parts(&self.cipher).check())
+        let mut store = self.store();
+        let parts = Parts { acknowledged: Some(store.tally.commits), ..paths.parts(&self.cipher) };
+        store.engine.while_closed(|_| parts.check())
     }
 
     fn unseal(&self, table: Table, key: &[u8], record: Vec<u8>) -> Result<Zeroizing<Vec<u8>>, VaultError> {
@@ -285,14 +288,20 @@ impl Vault {
 }
 
 impl Drop for Vault {
-    /// Leaves a copy of the store's index: without it, one damaged byte there would cost everything. It goes before the next change.
+    /// Leaves a copy of the store's index, and the number of commits if that was damaged meanwhile. Where it fails they are as after a crash.
     fn drop(&mut self) {
         let paths = Paths::of(&self.home);
         let store = self.store.get_mut().unwrap_or_else(PoisonError::into_inner);
         store.engine.close();
-        if store.changed && home::copy_dir(&paths.store.join("metadata"), &paths.copy).is_err() {
-            // One that is not whole is told by its check sums.
-            home::remove_dir(&paths.copy).ok();
+        let (index, commits) = (paths.store.join("metadata"), store.tally.commits);
+        if store.engine.has_failed() || !index.exists() {
+            return;
+        }
+        if Note::read(&paths.note, &self.cipher) != Some(commits) {
+            Note::create(&paths.note, &self.cipher, commits).ok();
+        }
+        if copy::commits(&paths.copy, &self.cipher) != Some(commits) {
+            copy::make(&index, &paths.copy, &self.cipher, commits).ok();
         }
     }
 }
@@ -358,17 +367,29 @@ impl Paths {
         }
     }
 
-    /// Finishes what was interrupted between making a store and putting it into its place.
+    /// Puts a store that was made into its place, if that is free. What belonged to the one before goes first.
     pub(crate) fn finish(&self, home: &Path) -> Result<(), VaultError> {
         match (self.store.exists(), self.new_store.exists()) {
             (true, _) => Ok(()),
-            (false, true) => home::rename(&self.new_store, &self.store),
+            (false, true) => {
+                copy::remove(&self.copy)?;
+                let note = Self::note_within(&self.new_store);
+                if note.exists() {
+                    home::rename(&note, &self.note)?;
+                }
+                home::rename(&self.new_store, &self.store)
+            }
             (false, false) => Err(VaultError::Incomplete { home: home.to_path_buf(), missing: "the store" }),
         }
     }
 
+    /// Where the number of commits of a store that is to take another's place waits.
+    pub(crate) fn note_within(store: &Path) -> PathBuf {
+        store.join("commits")
+    }
+
     pub(crate) fn parts<'a>(&'a self, cipher: &'a Cipher) -> Parts<'a> {
-        Parts { store: &self.store, copy: &self.copy, note: &self.note, cipher }
+        Parts { store: &self.store, copy: &self.copy, note: &self.note, cipher, acknowledged: None }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chartmesh_vault::{AtRest, Batch, Checkup, Table, Unlock, Vault, VaultError};
+use chartmesh_vault::{AtRest, Batch, Checkup, Damage, Reach, Table, Unlock, Vault, VaultError};
 
 use crate::home::Home;
 
@@ -211,6 +211,15 @@ fn an_older_store_put_back_is_found_and_does_not_open() {
     assert!(matches!(home.open(), Err(VaultError::Behind { commits: 1 })));
 }
 
+fn flip(path: &Path) {
+    edit(path, |content| content[9] ^= 1);
+}
+
+fn is_whole(home: &Path) -> bool {
+    let check = tempfile::tempdir().unwrap();
+    AtRest::open(home, Unlock::None).unwrap().rescue(check.path()).unwrap().1
+}
+
 /// As a crash leaves it: with no copy of the index, since there has been a change, and the number of commits damaged as well.
 #[test]
 fn what_nothing_shows_to_be_whole_is_not() {
@@ -224,14 +233,96 @@ fn what_nothing_shows_to_be_whole_is_not() {
     copy(&home.path(), crashed.path());
     drop(vault);
     assert!(!is_found(crashed.path()));
-    let is_whole = || {
-        let check = tempfile::tempdir().unwrap();
-        AtRest::open(crashed.path(), Unlock::None).unwrap().rescue(check.path()).unwrap().1
-    };
-    assert!(is_whole());
-    edit(&crashed.path().join("commits"), |content| content[0] ^= 1);
-    assert!(!is_whole(), "the end of the log may be missing as well");
+    assert!(is_whole(crashed.path()));
+    flip(&crashed.path().join("commits"));
+    assert!(!is_whole(crashed.path()), "the end of the log may be missing as well");
     assert!(check(crashed.path()).unwrap().damage.iter().any(|damage| damage.reason == "the store may lack the last of its changes"));
+}
+
+#[test]
+fn a_log_that_ends_early_is_found_by_any_of_the_two_numbers() {
+    let home = Home::new();
+    filled(&home);
+    home.open().unwrap().put(Table::Peers, b"newer", b"value").unwrap();
+    let cut = |metadata: &Path| {
+        let mut logs = full(metadata);
+        logs.retain(|file| file.file_name().unwrap().to_str().unwrap().starts_with("log_"));
+        logs.iter().for_each(|log| edit(log, Vec::clear));
+        assert!(!logs.is_empty());
+    };
+    cut(&home.path().join("vault/metadata"));
+    cut(&home.path().join("vault.index"));
+    let found = check(&home.path()).unwrap().damage;
+    assert!(found.iter().any(|damage| damage.reason == "the store lacks the last 1 of its changes"), "{found:?}");
+    assert!(found.iter().any(|damage| damage.object == "vault.index"), "{found:?}");
+    for number in ["commits", "vault.index/commits"] {
+        let copied = tempfile::tempdir().unwrap();
+        copy(&home.path(), copied.path());
+        flip(&copied.path().join(number));
+        assert!(!is_whole(copied.path()), "without {number}");
+    }
+}
+
+/// What leaves held is lost then; that anything else may be is not said.
+#[test]
+fn leaves_and_the_number_of_commits_are_damage_of_each() {
+    let home = Home::new();
+    filled(&home);
+    flip(&home.path().join("commits"));
+    for slab in full(&home.path().join("vault/slabs")) {
+        edit(&slab, |content| content.iter_mut().skip(9).step_by(1000).for_each(|byte| *byte ^= 1));
+    }
+    let found = check(&home.path()).unwrap().damage;
+    assert!(found.iter().any(|damage| matches!(damage.reach, Reach::Tables(_))), "{found:?}");
+    assert!(found.iter().all(|damage| damage.reach != Reach::Any), "{found:?}");
+}
+
+#[test]
+fn an_open_vault_knows_its_number_of_commits_and_leaves_it_behind() {
+    let home = Home::new();
+    filled(&home);
+    let vault = home.open().unwrap();
+    vault.put(Table::Peers, b"newer", b"value").unwrap();
+    flip(&home.path().join("commits"));
+    let found = vault.check().unwrap().damage;
+    assert!(matches!(&found[..], [Damage { reach: Reach::Copy, object, .. }] if object == "commits"), "{found:?}");
+    drop(vault);
+    assert_eq!(check(&home.path()).unwrap().damage, []);
+}
+
+#[test]
+fn nothing_is_committed_beside_a_copy_that_cannot_be_removed() {
+    let home = Home::new();
+    filled(&home);
+    let in_the_way = home.path().join("vault.index.old");
+    fs::write(&in_the_way, b"").unwrap();
+    let vault = home.open().unwrap();
+    for _ in 0..2 {
+        assert!(vault.put(Table::Peers, b"newer", b"value").is_err());
+        assert_eq!(vault.get(Table::Peers, b"newer").unwrap(), None);
+    }
+    fs::remove_file(&in_the_way).unwrap();
+    vault.put(Table::Peers, b"newer", b"value").unwrap();
+    drop(vault);
+    assert_eq!(check(&home.path()).unwrap().damage, []);
+}
+
+/// The moment in which neither the old store is in its place nor the new one.
+#[test]
+fn a_replacement_that_is_interrupted_is_finished_without_the_copy_of_the_old_one() {
+    let home = Home::new();
+    filled(&home);
+    let before = everything(&home.path()).unwrap();
+    let (path, kept) = (home.path(), tempfile::tempdir().unwrap());
+    flip(&path.join("commits"));
+    drop(AtRest::open(&path, Unlock::None).unwrap().rescue(&path.join("check")).unwrap());
+    fs::rename(path.join("check/commits"), path.join("check/vault/commits")).unwrap();
+    fs::rename(path.join("check/vault"), path.join("vault.new")).unwrap();
+    fs::rename(path.join("vault"), kept.path().join("vault")).unwrap();
+    fs::remove_dir_all(path.join("check")).unwrap();
+    assert_eq!(check(&path).unwrap().damage, []);
+    assert!(!path.join("vault.index").exists());
+    assert_eq!(everything(&path).unwrap(), before);
 }
 
 #[test]
@@ -254,12 +345,12 @@ fn a_rescue_brings_back_all_that_can_be_read() {
     };
     assert_eq!(whole(&|_| {}), (true, before.clone()), "nothing was damaged");
     // The index has a copy.
-    assert_eq!(whole(&|home| full(&home.join("vault/metadata")).iter().for_each(|file| edit(file, |content| content[9] ^= 1))), (true, before.clone()));
-    assert_eq!(whole(&|home| edit(&home.join("commits"), |content| content[0] ^= 1)), (true, before.clone()));
+    assert_eq!(whole(&|home| full(&home.join("vault/metadata")).iter().for_each(|file| flip(file))), (true, before.clone()));
+    assert_eq!(whole(&|home| flip(&home.join("commits"))), (true, before.clone()));
     // A copy that is there is the last one, also where the number of commits is not known.
     let both = whole(&|home| {
-        full(&home.join("vault/metadata")).iter().for_each(|file| edit(file, |content| content[9] ^= 1));
-        edit(&home.join("commits"), |content| content[0] ^= 1);
+        full(&home.join("vault/metadata")).iter().for_each(|file| flip(file));
+        flip(&home.join("commits"));
     });
     assert_eq!(both, (true, before.clone()));
     // A leaf has no copy.
