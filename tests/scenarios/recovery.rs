@@ -114,5 +114,10 @@ fn recovery_that_fails_leaves_nothing_behind() {
     assert_eq!(nobody.code, 4, "{}", nobody.stderr);
     assert_eq!(recover(&world.name("maria.words"), "chartmesh:nonsense").code, 2);
     assert!(!new.path().exists() || files(new.path()).is_empty(), "{:?}", files(new.path()));
+    // What was there before is not this program's.
+    std::fs::create_dir_all(new.path().join("blobs")).expect("a directory");
+    std::fs::write(new.path().join("blobs/kept"), b"somebody's").expect("a file");
+    assert_eq!(recover(&world.name("maria.words"), &ticket).code, 4);
+    assert!(new.path().join("blobs/kept").exists() && !new.path().join("vault.new").exists() && !new.path().join("commits").exists());
     assert!(stranger.fails(1, &["recover", "--words-file", &world.name("maria.words"), "--from", &ticket, "--no-passphrase"]).contains("already"));
 }

@@ -3,7 +3,10 @@
 //! The words' root of rank 0 claims the ledger from the responder, which serves the claimant as a device. The new charter version suspends every earlier device at what was
 //! seen of its entries, lists this one, and replaces keyring and epochs, which the lost device knows.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use chartmesh_identity::{Card, Kind, LedgerId, RecoveryWords, Signed, SigningSecret, Ticket};
 use chartmesh_ledger::{Action, KeyBody, KeyringKey, LaneKey, Root, Seed, decode};
@@ -70,7 +73,7 @@ async fn attempt(
     let (route, card) = source(from)?;
     let secrets = Secrets::generate(name.unwrap_or(UNNAMED).trim(), Kind::Patient);
     check_name(&secrets)?;
-    let was_there = home.path().exists();
+    let was_there = home.path().exists().then(|| made(home).filter(|path| path.exists()).collect());
     let node = Node::with_vault(home, begin_vault(home, &secrets)?).await?;
     let result = run(&node, words, &route, card, name, secrets, passphrase, deadline).await;
     let stopped = node.stop().await;
@@ -80,7 +83,7 @@ async fn attempt(
         // From the new charter on this is the patient's only device: it stays.
         Err(error) if Vault::exists(home.path()) => Err(error.advise("this home is the patient's device now; run `chartmesh sync` to finish")),
         Err(error) => {
-            undo(home, was_there);
+            undo(home, was_there.as_ref());
             Err(error)
         }
     }
@@ -100,17 +103,19 @@ fn source(from: PeerSource) -> Result<(Vec<Route>, Option<Signed<Card>>), ApiErr
     }
 }
 
-/// Leaves nothing behind of a home that came to nothing.
-fn undo(home: &Home, was_there: bool) {
-    if !was_there {
+/// What lies in a home before it counts as one.
+fn made(home: &Home) -> impl Iterator<Item = PathBuf> {
+    ["commits", "lock", "vault.new", "blobs"].into_iter().map(|name| home.path().join(name))
+}
+
+/// Leaves nothing behind of a home that came to nothing, but what was there before.
+fn undo(home: &Home, was_there: Option<&Vec<PathBuf>>) {
+    let Some(was_there) = was_there else {
         let _ = std::fs::remove_dir_all(home.path());
         return;
-    }
-    for name in ["commits", "lock"] {
-        let _ = std::fs::remove_file(home.path().join(name));
-    }
-    for name in ["vault.new", "vault.index", "blobs"] {
-        let _ = std::fs::remove_dir_all(home.path().join(name));
+    };
+    for path in made(home).filter(|path| !was_there.contains(path)) {
+        let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     }
 }
 

@@ -87,6 +87,11 @@ impl AtRest {
         if to.store.exists() {
             home::rename(&to.store, &kept.store)?;
         }
+        for (from, to) in [(&to.copy, &kept.copy), (&to.note, &kept.note)] {
+            if from.exists() {
+                home::rename(from, to)?;
+            }
+        }
         to.finish(&self.home)?;
         Vault::open_store(&self.home, &to, self.keys, self.lock)
     }

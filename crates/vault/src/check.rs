@@ -75,21 +75,26 @@ pub(crate) struct Parts<'a> {
 impl Parts<'_> {
     /// The store's own index, or what is wrong with it, also with the number of commits that it leads to.
     pub(crate) fn own_index(&self) -> Result<Index, Damage> {
-        let index = Index::read(self.store, &self.store.join("metadata")).map_err(|fault| fault_in_index(&fault))?;
+        let index = self.read_own().map_err(|fault| fault_in_index(&fault))?;
         let lacks = match (self.known(), self.tally(&index)) {
-            (None, _) => "may lack the last".to_owned(),
             (Some(known), Some(held)) if known > held.commits => format!("lacks the last {}", known - held.commits),
-            _ => return Ok(index),
+            (Some(_), Some(_)) => return Ok(index),
+            // The tally lies in a damaged leaf, or the index is an old one, whose leaves were overwritten.
+            (Some(_), None) if self.is_last(&index) => return Ok(index),
+            (_, _) => "may lack the last".to_owned(),
         };
         let why = index.unread.first().map(|fault| format!("; {}: {}", fault.file, fault.reason)).unwrap_or_default();
         Err(Damage { object: "vault".into(), reason: format!("the store {lacks} of its changes{why}"), reach: Reach::Any })
     }
 
-    /// The copy of the index, if it is as it was written.
-    pub(crate) fn copied_index(&self) -> Option<Index> {
-        let index = Index::read(self.store, self.copy).ok()?;
-        let sound = index.unread.is_empty() && self.tally(&index)?.commits == self.known()? && index.ranges().all(|(low, _)| index.leaf(low).is_ok());
-        sound.then_some(index)
+    fn read_own(&self) -> Result<Index, Fault> {
+        Index::read(self.store, &self.store.join("metadata"))
+    }
+
+    /// Whether an index that can be read is the last one, as far as it shows without its leaves.
+    fn is_last(&self, index: &Index) -> bool {
+        let copied = copy::commits(self.copy, self.cipher).and_then(|_| Index::read(self.store, self.copy).ok());
+        copied.map_or(index.unread.is_empty(), |copied| copied.has_same_places(index))
     }
 
     /// How many commits there were at least, by whatever tells of it.
@@ -167,7 +172,8 @@ impl Parts<'_> {
                 }
             }
         }
-        if found.damage.len() == before {
+        // Through an index that is not the last one some leaves are old, and others are not leaves any more.
+        if found.damage.len() == before || !self.is_last(&index) {
             let held = self.tally(&index);
             if held.is_none_or(|held| held.digest != tally.digest) {
                 let reason = if marked { "some of its values are missing, or older than they should be" } else { "it does not say what it should hold" };
@@ -228,29 +234,45 @@ impl Parts<'_> {
         self.cipher.open(table, key, record.clone()).map(|_| record).ok_or("it does not decrypt in this place")
     }
 
-    /// Gives every row that can be read and is sound to `take`, a leaf's at a time, and whether that was everything that was ever committed.
-    pub(crate) fn rescue(&self, mut take: impl FnMut(Vec<RawRow>) -> Result<(), VaultError>) -> Result<(Tally, bool), VaultError> {
-        let (index, current) = match self.own_index().ok().or_else(|| self.copied_index()) {
-            Some(index) => (index, true),
-            None => match Index::read(self.store, &self.store.join("metadata")) {
-                Ok(index) => (index, false),
-                Err(_) => return Ok((Tally::default(), false)),
-            },
-        };
-        let mut tally = Tally::default();
-        let mut sound = true;
-        let mut marker = None;
+    /// What can be read through an index.
+    fn worth(&self, index: &Index) -> Worth {
+        let (mut tally, mut values, mut sound) = (Tally::default(), 0, true);
         for (low, _) in index.ranges() {
             let Ok(rows) = index.leaf(low) else {
                 sound = false;
                 continue;
             };
+            for (key, record) in rows {
+                match self.value(index, &key, &record) {
+                    Value::Piece | Value::Sound(Table::Meta, TALLY, _) => {}
+                    Value::Damaged(..) => sound = false,
+                    Value::Sound(table, name, whole) => {
+                        values += 1;
+                        tally.toggle(self.cipher, table, name, &whole);
+                    }
+                }
+            }
+        }
+        let (held, known) = (self.tally(index), self.known());
+        let current = known.is_some() && held.is_some_and(|held| Some(held.commits) >= known);
+        Worth { whole: sound && current && held.is_some_and(|held| held.digest == tally.digest), current, values }
+    }
+
+    /// Gives every row that can be read and is sound to `take`, a leaf's at a time, and whether that was everything that was ever committed. Of the two indexes it goes by the better one.
+    pub(crate) fn rescue(&self, mut take: impl FnMut(Vec<RawRow>) -> Result<(), VaultError>) -> Result<(Tally, bool), VaultError> {
+        let own = self.read_own().ok().map(|index| (self.worth(&index), index));
+        let copied = Index::read(self.store, self.copy).ok().map(|index| (self.worth(&index), index));
+        // Where both are worth the same, the store's own.
+        let best = copied.into_iter().chain(own).max_by_key(|(worth, _)| *worth);
+        let Some((Worth { whole, .. }, index)) = best else { return Ok((Tally::default(), false)) };
+        let mut tally = Tally::default();
+        let mut marker = None;
+        for (low, _) in index.ranges() {
+            let Ok(rows) = index.leaf(low) else { continue };
             let mut kept = Vec::new();
             for (key, record) in rows {
                 match self.value(&index, &key, &record) {
-                    Value::Piece => {}
-                    Value::Damaged(..) => sound = false,
-                    Value::Sound(Table::Meta, TALLY, _) => {}
+                    Value::Piece | Value::Damaged(..) | Value::Sound(Table::Meta, TALLY, _) => {}
                     Value::Sound(table, name, whole) => {
                         tally.toggle(self.cipher, table, name, &whole);
                         if (table, name) == (Table::Meta, MARKER) {
@@ -266,15 +288,24 @@ impl Parts<'_> {
             }
             take(kept)?;
         }
-        let held = self.tally(&index);
-        let whole = sound && current && held.is_some_and(|held| held.digest == tally.digest);
         // The new store has one of its own.
         if let Some(marker) = marker {
             tally.toggle(self.cipher, Table::Meta, MARKER, &marker);
         }
-        tally.commits = held.map_or(0, |held| held.commits).max(self.known().unwrap_or_default());
+        tally.commits = self.tally(&index).map(|held| held.commits).max(self.known()).unwrap_or_default();
         Ok((tally, whole))
     }
+}
+
+/// What an index is good for, in the order in which it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Worth {
+    /// It leads to everything that was ever committed.
+    whole: bool,
+    /// It leads to the last commit.
+    current: bool,
+    /// So many sound values.
+    values: u64,
 }
 
 enum Value<'a> {

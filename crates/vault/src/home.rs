@@ -104,6 +104,24 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, VaultError> {
     list.map_err(io_error("listing", dir))
 }
 
+/// Removes a directory and everything in it, if it is there, durably: whenever the power goes, it is there as it was or not at all.
+pub(crate) fn remove_for_good(dir: &Path) -> Result<(), VaultError> {
+    let old = beside(dir, ".old");
+    remove_dir(&old)?;
+    match fs::rename(dir, &old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("renaming", dir)(error)),
+        _ => sync_dir(dir.parent().unwrap_or(Path::new(".")))?,
+    }
+    remove_dir(&old)
+}
+
+/// The path of something that is on its way into a place, or out of it.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
 /// Removes a directory and everything in it, if it is there.
 pub(crate) fn remove_dir(dir: &Path) -> Result<(), VaultError> {
     match fs::remove_dir_all(dir) {

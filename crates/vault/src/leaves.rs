@@ -100,6 +100,11 @@ impl Index {
         Ok(Self { store: store.to_path_buf(), leaves, unread, last: RefCell::default() })
     }
 
+    /// Whether two indexes lead to the same places.
+    pub(crate) fn has_same_places(&self, other: &Self) -> bool {
+        self.leaves == other.leaves
+    }
+
     /// The lowest key of every leaf, ascending, each with that of the next one.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let next = self.leaves.keys().skip(1).map(|low| Some(low.as_slice())).chain([None]);

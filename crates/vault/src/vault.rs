@@ -120,8 +120,11 @@ impl Vault {
         }
         let tally = engine.get(Table::Meta, TALLY)?.and_then(|record| Tally::open(&cipher, record));
         let tally = tally.ok_or(VaultError::Store { doing: "opening", reason: "it has lost its own tally".into() })?;
-        let known = Note::read(&paths.note, &cipher) == Some(tally.commits);
-        let note = if known { Note::open(&paths.note)? } else { Note::create(&paths.note, &cipher, tally.commits)? };
+        let note = match Note::read(&paths.note, &cipher) {
+            Some(noted) if noted > tally.commits => return Err(VaultError::Behind { commits: noted - tally.commits }),
+            Some(noted) if noted == tally.commits => Note::open(&paths.note)?,
+            _ => Note::create(&paths.note, &cipher, tally.commits)?,
+        };
         let store = Mutex::new(Store { engine, tally, note, changed: false });
         Ok(Self { home: home.to_path_buf(), cipher, vault_key: keys.vault_key, secrets: keys.secrets, store, _lock: lock })
     }
@@ -248,7 +251,7 @@ impl Vault {
         }
         let Store { engine, tally, note, changed } = &mut *store;
         if !*changed {
-            copy::remove(&Paths::of(&self.home).copy)?;
+            home::remove_for_good(&Paths::of(&self.home).copy)?;
             *changed = true;
         }
         let mut next = *tally;
@@ -300,7 +303,7 @@ impl Drop for Vault {
         if Note::read(&paths.note, &self.cipher) != Some(commits) {
             Note::create(&paths.note, &self.cipher, commits).ok();
         }
-        if copy::commits(&paths.copy, &self.cipher) != Some(commits) {
+        if !copy::is_of(&index, &paths.copy, &self.cipher, commits) {
             copy::make(&index, &paths.copy, &self.cipher, commits).ok();
         }
     }
@@ -367,12 +370,13 @@ impl Paths {
         }
     }
 
-    /// Puts a store that was made into its place, if that is free. What belonged to the one before goes first.
+    /// Puts a store that was made into its place, if that is free. What belonged to the one before goes first. Where that is in its place still, it counts.
     pub(crate) fn finish(&self, home: &Path) -> Result<(), VaultError> {
         match (self.store.exists(), self.new_store.exists()) {
-            (true, _) => Ok(()),
+            (true, false) => Ok(()),
+            (true, true) => home::remove_for_good(&self.new_store),
             (false, true) => {
-                copy::remove(&self.copy)?;
+                home::remove_for_good(&self.copy)?;
                 let note = Self::note_within(&self.new_store);
                 if note.exists() {
                     home::rename(&note, &self.note)?;

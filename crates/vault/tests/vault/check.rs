@@ -277,6 +277,69 @@ fn leaves_and_the_number_of_commits_are_damage_of_each() {
     assert!(found.iter().all(|damage| damage.reach != Reach::Any), "{found:?}");
 }
 
+/// As many bits of logs of the index as there are frames, and more: slots that an index which ends early leads to have been used again.
+#[test]
+fn wherever_the_log_is_damaged_the_copy_leads_to_everything_and_without_it_nothing_is_taken_for_whole() {
+    let home = Home::new();
+    filled(&home);
+    let logs = || -> Vec<PathBuf> { full(&home.path().join("vault/metadata")).into_iter().filter(|file| file.to_str().unwrap().contains("log_")).collect() };
+    // When a log has grown, sled begins a new one.
+    for number in 0..200u8 {
+        home.open().unwrap().put(Table::Peers, &[number / 8], &[number; 300]).unwrap();
+        if number > 12 && logs().iter().any(|log| fs::metadata(log).unwrap().len() > 500) {
+            break;
+        }
+    }
+    let opened = tempfile::tempdir().unwrap();
+    copy(&home.path(), opened.path());
+    let (logs, before) = (logs(), everything(opened.path()).unwrap());
+    let mut flips = 0;
+    for log in &logs {
+        let length = usize::try_from(fs::metadata(log).unwrap().len()).unwrap();
+        for at in (0..length).step_by((length / 16).max(1)) {
+            let copied = tempfile::tempdir().unwrap();
+            copy(&home.path(), copied.path());
+            edit(&copied.path().join(log.strip_prefix(home.path()).unwrap()), |content| content[at] ^= 4);
+            if !is_found(copied.path()) {
+                // A log that sled has done with.
+                assert_eq!(everything(copied.path()).unwrap(), before, "byte {at}");
+                continue;
+            }
+            let check = tempfile::tempdir().unwrap();
+            let (rescued, whole) = AtRest::open(copied.path(), Unlock::None).unwrap().rescue(check.path()).unwrap();
+            assert!(whole, "byte {at}");
+            drop(rescued);
+            assert_eq!(everything_below(copied.path(), check.path()), before, "byte {at}");
+            fs::remove_dir_all(copied.path().join("vault.index")).unwrap();
+            assert!(!is_whole(copied.path()), "byte {at}");
+            let found = self::check(copied.path()).unwrap().damage;
+            assert!(found.iter().any(|damage| damage.reach == Reach::Any), "byte {at}: {found:?}");
+            flips += 1;
+        }
+    }
+    assert!(flips > 5, "{flips}");
+}
+
+/// Everything in a rescued vault, which has its keys from the home it comes from.
+fn everything_below(home: &Path, rescued: &Path) -> All {
+    fs::copy(home.join("keys.age"), rescued.join("keys.age")).unwrap();
+    everything(rescued).unwrap()
+}
+
+#[test]
+fn a_new_store_beside_the_old_one_never_takes_its_place() {
+    let home = Home::new();
+    filled(&home);
+    let path = home.path();
+    drop(AtRest::open(&path, Unlock::None).unwrap().rescue(&path.join("check")).unwrap());
+    fs::rename(path.join("check/commits"), path.join("check/vault/commits")).unwrap();
+    fs::rename(path.join("check/vault"), path.join("vault.new")).unwrap();
+    home.open().unwrap().put(Table::Peers, b"newer", b"value").unwrap();
+    assert!(!path.join("vault.new").exists());
+    fs::remove_dir_all(path.join("vault")).unwrap();
+    assert!(home.open().is_err());
+}
+
 #[test]
 fn an_open_vault_knows_its_number_of_commits_and_leaves_it_behind() {
     let home = Home::new();
@@ -300,6 +363,7 @@ fn nothing_is_committed_beside_a_copy_that_cannot_be_removed() {
     for _ in 0..2 {
         assert!(vault.put(Table::Peers, b"newer", b"value").is_err());
         assert_eq!(vault.get(Table::Peers, b"newer").unwrap(), None);
+        assert!(home.path().join("vault.index/commits").exists());
     }
     fs::remove_file(&in_the_way).unwrap();
     vault.put(Table::Peers, b"newer", b"value").unwrap();
