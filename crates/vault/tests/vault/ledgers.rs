@@ -121,7 +121,8 @@ proptest! {
 
 #[test]
 fn a_body_can_be_erased_and_the_entry_stays() {
-    let vault = Home::new().create();
+    let home = Home::new();
+    let vault = home.create();
     let entries = log(1, 1, 1, 3);
     vault.save_entries(&entries).unwrap();
     vault.erase_body(&EntryKey::of(&entries[1])).unwrap();

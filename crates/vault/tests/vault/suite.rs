@@ -24,7 +24,8 @@ fn value(vault: &Vault, table: Table, key: &[u8]) -> Option<Vec<u8>> {
 
 #[test]
 fn what_is_put_is_there_until_it_is_removed() {
-    let vault = Home::new().create();
+    let home = Home::new();
+    let vault = home.create();
     assert_eq!(value(&vault, Table::Peers, b"k"), None);
     vault.put(Table::Peers, b"k", b"one").unwrap();
     vault.put(Table::Peers, b"k", b"two").unwrap();
@@ -39,7 +40,8 @@ fn what_is_put_is_there_until_it_is_removed() {
 
 #[test]
 fn scans_are_ascending_and_keep_to_their_prefix_and_table() {
-    let vault = Home::new().create();
+    let home = Home::new();
+    let vault = home.create();
     let mut batch = Batch::new();
     for key in [&[1, 255][..], &[1], &[1, 0], &[2], &[0, 255], &[1, 255, 255], &[255], &[255, 255]] {
         batch.put(Table::Peers, key, key);
@@ -112,7 +114,8 @@ proptest! {
 
 #[test]
 fn a_batch_that_cannot_be_written_whole_is_not_written_at_all() {
-    let vault = Home::new().create();
+    let home = Home::new();
+    let vault = home.create();
     for (key, len) in [(vec![1; MAX_KEY + 1], 0), (vec![1], MAX_VALUE + 1)] {
         let mut batch = Batch::new();
         batch.put(Table::Peers, b"a", *b"small").put(Table::Pending, &key, vec![0; len]);
@@ -169,7 +172,8 @@ fn a_hundred_thousand_keys() {
 
 #[test]
 fn readers_see_whole_batches_only() {
-    let vault = Home::new().create();
+    let home = Home::new();
+    let vault = home.create();
     let done = AtomicBool::new(false);
     let both = |n: u32| {
         let mut batch = Batch::new();
