@@ -113,7 +113,7 @@ impl Node {
         let here: BTreeSet<BlobHash> = blobs.list().await.map_err(damaged)?.into_iter().collect();
         core.forget(|blob| !here.contains(blob))?;
         // What was stored and not acknowledged when the node last ended may not be whole on disk, or nothing names it; unless it is the entries that are missing.
-        if !core.is_incomplete() {
+        if !core.is_incomplete() && !core.replica.ledgers.is_empty() {
             let acknowledged: BTreeSet<BlobHash> = core.delivered.iter().map(|(_, blob)| *blob).collect();
             let named = core.named_documents();
             let mut left = Vec::new();

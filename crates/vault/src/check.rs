@@ -91,10 +91,16 @@ impl Parts<'_> {
         Index::read(self.store, &self.store.join("metadata"))
     }
 
-    /// Whether an index that can be read is the last one, as far as it shows without its leaves.
+    /// Whether an index is the last one, where its tally does not say so: it is as the copy is. Without one, nothing that it leads to looks as if it had been overwritten.
     fn is_last(&self, index: &Index) -> bool {
-        let copied = copy::commits(self.copy, self.cipher).and_then(|_| Index::read(self.store, self.copy).ok());
-        copied.map_or(index.unread.is_empty(), |copied| copied.has_same_places(index))
+        let copied = copy::commits(self.copy, self.cipher).and_then(|_| Index::read(self.store, self.copy).ok()).filter(|copied| copied.unread.is_empty());
+        let overwritten = || index.leads_astray() || index.get(&row(Table::Meta, TALLY)) == Ok(None);
+        index.unread.is_empty() && copied.map_or_else(|| !overwritten(), |copied| copied.has_same_places(index))
+    }
+
+    /// Whether the store's own index is such that a copy of it leads to so many commits.
+    pub(crate) fn leads_to(&self, commits: u64) -> bool {
+        self.read_own().is_ok_and(|index| index.unread.is_empty() && self.tally(&index).is_some_and(|held| held.commits == commits))
     }
 
     /// How many commits there were at least, by whatever tells of it.
@@ -255,12 +261,12 @@ impl Parts<'_> {
         }
         let (held, known) = (self.tally(index), self.known());
         let current = known.is_some() && held.is_some_and(|held| Some(held.commits) >= known);
-        Worth { whole: sound && current && held.is_some_and(|held| held.digest == tally.digest), current, values }
+        Worth { whole: sound && current && held.is_some_and(|held| held.digest == tally.digest), trusted: false, current, values }
     }
 
     /// Gives every row that can be read and is sound to `take`, a leaf's at a time, and whether that was everything that was ever committed. Of the two indexes it goes by the better one.
     pub(crate) fn rescue(&self, mut take: impl FnMut(Vec<RawRow>) -> Result<(), VaultError>) -> Result<(Tally, bool), VaultError> {
-        let own = self.read_own().ok().map(|index| (self.worth(&index), index));
+        let own = self.read_own().ok().map(|index| (Worth { trusted: self.own_index().is_ok(), ..self.worth(&index) }, index));
         let copied = Index::read(self.store, self.copy).ok().map(|index| (self.worth(&index), index));
         // Where both are worth the same, the store's own.
         let best = copied.into_iter().chain(own).max_by_key(|(worth, _)| *worth);
@@ -302,6 +308,8 @@ impl Parts<'_> {
 struct Worth {
     /// It leads to everything that was ever committed.
     whole: bool,
+    /// It is the store's own, and what is said of the damage is said of it.
+    trusted: bool,
     /// It leads to the last commit.
     current: bool,
     /// So many sound values.

@@ -15,7 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Table, VaultError, leaves::RawRow};
+use crate::{
+    Table, VaultError,
+    leaves::{Index, RawRow},
+};
 
 /// Entries per leaf, fixed for the life of a store.
 const FANOUT: usize = 32;
@@ -182,10 +185,7 @@ impl Engine {
         self.close();
         let done = work(&self.dir);
         self.seen = Seen::default();
-        match open_db(&self.dir) {
-            Ok(db) => self.db = Some(db),
-            Err(_) => self.failed = true,
-        }
+        self.reopen();
         Ok(done)
     }
 
@@ -203,10 +203,16 @@ impl Engine {
         if held > MOST_HELD {
             self.close();
             self.seen = Seen::default();
-            match open_db(&self.dir) {
-                Ok(db) => self.db = Some(db),
-                Err(_) => self.failed = true,
-            }
+            self.reopen();
+        }
+    }
+
+    /// Opens the store again, unless its index was damaged meanwhile: sled would go on with what it can read, and overwrite the traces.
+    fn reopen(&mut self) {
+        let sound = Index::read(&self.dir, &self.dir.join("metadata")).is_ok_and(|index| index.unread.is_empty());
+        match sound.then(|| open_db(&self.dir)) {
+            Some(Ok(db)) => self.db = Some(db),
+            _ => self.failed = true,
         }
     }
 

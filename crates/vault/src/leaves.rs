@@ -20,6 +20,8 @@ const ROWS: u64 = 1;
 const MIX: u32 = 0xAF;
 /// Longest leaf and longest frame that are read, in bytes: far beyond what a leaf of 32 rows and a home's index take.
 const LONGEST: usize = 1 << 30;
+/// What is said of bytes that are not as they were written.
+const BAD_SUM: &str = "its check sum does not match";
 /// The file of settings: 60 bytes and their check sum.
 const COOKIE: usize = 64;
 
@@ -100,6 +102,11 @@ impl Index {
         Ok(Self { store: store.to_path_buf(), leaves, unread, last: RefCell::default() })
     }
 
+    /// Whether a place holds something whole that is not what the index says, or is not there: an index leads to such places once they were used again.
+    pub(crate) fn leads_astray(&self) -> bool {
+        self.leaves.keys().any(|low| self.leaf(low).is_err_and(|fault| !fault.reason.ends_with(BAD_SUM)))
+    }
+
     /// Whether two indexes lead to the same places.
     pub(crate) fn has_same_places(&self, other: &Self) -> bool {
         self.leaves == other.leaves
@@ -143,7 +150,7 @@ pub(crate) fn check_settings(store: &Path) -> Result<(), Fault> {
     let bytes = fs::read(store.join(NAME)).map_err(|error| Fault::new(NAME, error.to_string()))?;
     match bytes.split_last_chunk::<4>() {
         Some((content, sum)) if bytes.len() == COOKIE && check_sum(content) == u32::from_le_bytes(*sum) => Ok(()),
-        _ => Err(Fault::new(NAME, "its check sum does not match")),
+        _ => Err(Fault::new(NAME, BAD_SUM)),
     }
 }
 
@@ -170,7 +177,7 @@ fn read_slot(path: &Path, slot: u64, size: u64) -> Result<Vec<u8>, String> {
     file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes)).map_err(|_| "the file ends before it")?;
     let (content, sum) = bytes.split_last_chunk::<4>().ok_or("it is too short")?;
     if check_sum(content) != u32::from_le_bytes(*sum) {
-        return Err("its check sum does not match".to_owned());
+        return Err(BAD_SUM.to_owned());
     }
     let width = if size <= 0xff {
         1

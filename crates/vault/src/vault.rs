@@ -303,8 +303,9 @@ impl Drop for Vault {
         if Note::read(&paths.note, &self.cipher) != Some(commits) {
             Note::create(&paths.note, &self.cipher, commits).ok();
         }
-        if !copy::is_of(&index, &paths.copy, &self.cipher, commits) {
-            copy::make(&index, &paths.copy, &self.cipher, commits).ok();
+        // A damaged index takes no good copy's place.
+        if paths.parts(&self.cipher).leads_to(commits) && !copy::is_of(&index, &paths.copy, &self.cipher, commits) {
+            copy::make(&index, &paths.copy, &self.cipher, commits).or_else(|_| home::remove_for_good(&paths.copy)).ok();
         }
     }
 }

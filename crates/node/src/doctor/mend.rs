@@ -41,7 +41,7 @@ fn wrong(path: &Path) -> impl Fn(io::Error) -> ApiError {
 /// Mends what an examination has found.
 pub(super) async fn mend(home: &Home, passphrase: Option<&Zeroizing<String>>, examined: Examined) -> Result<DoctorInfo, ApiError> {
     let Examined { mut info, open } = examined;
-    let Some(Opened { core, at_rest, vault, incomplete, documents: found, scratch }) = open else { return Ok(info) };
+    let Some(Opened { core, at_rest, vault, whole, incomplete, documents: found, scratch }) = open else { return Ok(info) };
     let checkup = at_rest.check();
     let keep = free(home);
     // The second vault has to be closed to be moved.
@@ -66,7 +66,8 @@ pub(super) async fn mend(home: &Home, passphrase: Option<&Zeroizing<String>>, ex
     let after = Box::pin(examine(home, passphrase)).await?.info;
     let still: BTreeSet<&str> = after.findings.iter().map(|finding| finding.object.as_str()).collect();
     let gone: BTreeSet<String> = missing.iter().map(documents::called).collect();
-    let lost: BTreeSet<&str> = checkup.damage.iter().filter(|damage| incomplete && tables::is_final(damage)).map(|damage| damage.object.as_str()).collect();
+    let lost: BTreeSet<&str> =
+        checkup.damage.iter().filter(|damage| !whole && incomplete && tables::is_final(damage)).map(|damage| damage.object.as_str()).collect();
     for finding in &mut info.findings {
         if still.contains(finding.object.as_str()) || finding.state == LOST {
             if let (DAMAGED, Err(error)) = (finding.state.as_str(), &asked) {

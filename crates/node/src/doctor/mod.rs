@@ -47,7 +47,9 @@ struct Opened {
     at_rest: AtRest,
     /// The vault must be replaced.
     vault: bool,
-    /// Some of what was ever committed is gone.
+    /// Nothing that was ever committed is gone.
+    whole: bool,
+    /// Some of it has to come from peers.
     incomplete: bool,
     documents: documents::Found,
     scratch: Scratch,
@@ -84,7 +86,7 @@ async fn examine(home: &Home, passphrase: Option<&Zeroizing<String>>) -> Result<
     let lacks_own = core.replica.ledgers.keys().any(|id| core.lacks_own(id, |_| true));
     let incomplete = changed || !whole || core.is_incomplete() || lacks_own || core.replica.bodiless.values().any(|bodiless| !bodiless.is_empty());
     let documents = documents::look(home, scratch.path(), &core, &mut info).await?;
-    let open = Opened { core, at_rest, vault: changed || !checkup.damage.is_empty(), incomplete, documents, scratch };
+    let open = Opened { core, at_rest, vault: changed || !checkup.damage.is_empty(), whole, incomplete, documents, scratch };
     Ok(Examined { info: info.judged(), open: Some(open) })
 }
 

@@ -326,6 +326,62 @@ fn everything_below(home: &Path, rescued: &Path) -> All {
     everything(rescued).unwrap()
 }
 
+/// What is damaged while the vault is open is not copied: the copy would say of it that it is whole.
+#[test]
+fn a_log_that_was_damaged_before_the_copy_was_made_is_found() {
+    let home = Home::new();
+    filled(&home);
+    let vault = home.open().unwrap();
+    for number in 0..6u8 {
+        vault.put(Table::Peers, b"often", &[number; 300]).unwrap();
+    }
+    let logs = full(&home.path().join("vault/metadata"));
+    logs.iter().filter(|file| file.to_str().unwrap().contains("log_")).for_each(|log| flip(log));
+    drop(vault);
+    assert!(!home.path().join("vault.index").exists());
+    assert!(!is_whole(&home.path()));
+    let found = check(&home.path()).unwrap().damage;
+    assert!(found.iter().any(|damage| damage.reach == Reach::Any), "{found:?}");
+}
+
+/// A vault that is only looked into leaves the copy as it is.
+#[test]
+fn a_good_copy_is_not_replaced_by_a_damaged_index() {
+    let home = Home::new();
+    filled(&home);
+    home.open().unwrap().put(Table::Peers, b"newer", b"value").unwrap();
+    let opened = tempfile::tempdir().unwrap();
+    copy(&home.path(), opened.path());
+    let before = everything(opened.path()).unwrap();
+    let vault = home.open().unwrap();
+    full(&home.path().join("vault/metadata")).iter().for_each(|file| flip(file));
+    drop(vault);
+    let check = tempfile::tempdir().unwrap();
+    let (rescued, whole) = AtRest::open(&home.path(), Unlock::None).unwrap().rescue(check.path()).unwrap();
+    assert!(whole);
+    drop(rescued);
+    assert_eq!(everything_below(&home.path(), check.path()), before);
+}
+
+/// As after a crash: there is no copy, and the last log is gone at the end of a frame.
+#[test]
+fn an_index_that_leads_to_overwritten_places_is_not_the_last_one() {
+    let home = Home::new();
+    filled(&home);
+    let vault = home.open().unwrap();
+    for number in 0..12u8 {
+        vault.put(Table::Peers, b"often", &[number; 300]).unwrap();
+    }
+    let crashed = tempfile::tempdir().unwrap();
+    copy(&home.path(), crashed.path());
+    drop(vault);
+    let logs = full(&crashed.path().join("vault/metadata"));
+    logs.iter().filter(|file| file.to_str().unwrap().contains("log_")).for_each(|log| edit(log, Vec::clear));
+    assert!(!is_whole(crashed.path()));
+    let found = check(crashed.path()).unwrap().damage;
+    assert!(found.iter().any(|damage| damage.reach == Reach::Any), "{found:?}");
+}
+
 #[test]
 fn a_new_store_beside_the_old_one_never_takes_its_place() {
     let home = Home::new();
