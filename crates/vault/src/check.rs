@@ -61,6 +61,8 @@ pub struct Checkup {
     pub damage: Vec<Damage>,
 }
 
+const OLDER: &str = "some of its values are missing, or older than they should be";
+
 /// Where the parts of a vault are.
 pub(crate) struct Parts<'a> {
     pub(crate) store: &'a Path,
@@ -100,7 +102,24 @@ impl Parts<'_> {
 
     /// Whether the store's own index is such that a copy of it leads to so many commits.
     pub(crate) fn leads_to(&self, commits: u64) -> bool {
-        self.read_own().is_ok_and(|index| index.unread.is_empty() && self.tally(&index).is_some_and(|held| held.commits == commits))
+        self.read_own().is_ok_and(|index| {
+            let held = self.tally(&index).filter(|held| held.commits == commits);
+            index.unread.is_empty() && held.is_some_and(|held| self.digest(&index) == Some(held.digest))
+        })
+    }
+
+    /// The digest of every row that an index leads to, but for the tally's own; none if some of it cannot be read.
+    fn digest(&self, index: &Index) -> Option<[u8; 32]> {
+        let mut tally = Tally::default();
+        for (low, _) in index.ranges() {
+            for (key, record) in index.leaf(low).ok()? {
+                let (tag, name) = key.split_first()?;
+                if *tag != CHUNKS && key != row(Table::Meta, TALLY) {
+                    tally.toggle(self.cipher, Table::of(*tag)?, name, &assembled(index, &record).ok()?);
+                }
+            }
+        }
+        Some(tally.digest)
     }
 
     /// How many commits there were at least, by whatever tells of it.
@@ -136,9 +155,11 @@ impl Parts<'_> {
             return Err(VaultError::OtherKeys);
         }
         let known = self.noted().and(self.known()).ok_or_else(|| VaultError::Damaged { object: "commits".into(), reason: "it cannot be read".into() })?;
-        let held = self.tally(&index).map_or(0, |tally| tally.commits);
-        match known.checked_sub(held) {
+        let held = self.tally(&index).unwrap_or_default();
+        match known.checked_sub(held.commits) {
             Some(commits) if commits > 0 => Err(VaultError::Behind { commits }),
+            // The tally's own place may have been used for a later one, in an index that leads to old leaves otherwise.
+            _ if self.digest(&index) != Some(held.digest) => Err(damaged(Damage { object: "vault".into(), reason: OLDER.into(), reach: Reach::Any })),
             _ => Ok(()),
         }
     }
@@ -182,7 +203,7 @@ impl Parts<'_> {
         if found.damage.len() == before || !self.is_last(&index) {
             let held = self.tally(&index);
             if held.is_none_or(|held| held.digest != tally.digest) {
-                let reason = if marked { "some of its values are missing, or older than they should be" } else { "it does not say what it should hold" };
+                let reason = if marked { OLDER } else { "it does not say what it should hold" };
                 found.damage.push(Damage { object: "vault".into(), reason: reason.into(), reach: Reach::Any });
             }
         }

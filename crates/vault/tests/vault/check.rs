@@ -305,6 +305,7 @@ fn wherever_the_log_is_damaged_the_copy_leads_to_everything_and_without_it_nothi
                 assert_eq!(everything(copied.path()).unwrap(), before, "byte {at}");
                 continue;
             }
+            assert!(Vault::open(copied.path(), Unlock::None).is_err(), "byte {at}");
             let check = tempfile::tempdir().unwrap();
             let (rescued, whole) = AtRest::open(copied.path(), Unlock::None).unwrap().rescue(check.path()).unwrap();
             assert!(whole, "byte {at}");
