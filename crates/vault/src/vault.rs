@@ -304,7 +304,7 @@ impl Drop for Vault {
             Note::create(&paths.note, &self.cipher, commits).ok();
         }
         // A damaged index takes no good copy's place.
-        if paths.parts(&self.cipher).leads_to(commits) && !copy::is_of(&index, &paths.copy, &self.cipher, commits) {
+        if !copy::is_of(&index, &paths.copy, &self.cipher, commits) && paths.parts(&self.cipher).leads_to(commits) {
             copy::make(&index, &paths.copy, &self.cipher, commits).or_else(|_| home::remove_for_good(&paths.copy)).ok();
         }
     }

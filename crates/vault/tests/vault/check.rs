@@ -383,14 +383,21 @@ fn an_index_that_leads_to_overwritten_places_is_not_the_last_one() {
     assert!(found.iter().any(|damage| damage.reach == Reach::Any), "{found:?}");
 }
 
+/// Rescues the store of a home, as far as the new one lies beside it.
+fn make_new_store(home: &Path) {
+    let check = home.join("check");
+    drop(AtRest::open(home, Unlock::None).unwrap().rescue(&check).unwrap());
+    fs::rename(check.join("commits"), check.join("vault/commits")).unwrap();
+    fs::rename(check.join("vault"), home.join("vault.new")).unwrap();
+    fs::remove_dir_all(check).unwrap();
+}
+
 #[test]
 fn a_new_store_beside_the_old_one_never_takes_its_place() {
     let home = Home::new();
     filled(&home);
     let path = home.path();
-    drop(AtRest::open(&path, Unlock::None).unwrap().rescue(&path.join("check")).unwrap());
-    fs::rename(path.join("check/commits"), path.join("check/vault/commits")).unwrap();
-    fs::rename(path.join("check/vault"), path.join("vault.new")).unwrap();
+    make_new_store(&path);
     home.open().unwrap().put(Table::Peers, b"newer", b"value").unwrap();
     assert!(!path.join("vault.new").exists());
     fs::remove_dir_all(path.join("vault")).unwrap();
@@ -436,11 +443,8 @@ fn a_replacement_that_is_interrupted_is_finished_without_the_copy_of_the_old_one
     let before = everything(&home.path()).unwrap();
     let (path, kept) = (home.path(), tempfile::tempdir().unwrap());
     flip(&path.join("commits"));
-    drop(AtRest::open(&path, Unlock::None).unwrap().rescue(&path.join("check")).unwrap());
-    fs::rename(path.join("check/commits"), path.join("check/vault/commits")).unwrap();
-    fs::rename(path.join("check/vault"), path.join("vault.new")).unwrap();
+    make_new_store(&path);
     fs::rename(path.join("vault"), kept.path().join("vault")).unwrap();
-    fs::remove_dir_all(path.join("check")).unwrap();
     assert_eq!(check(&path).unwrap().damage, []);
     assert!(!path.join("vault.index").exists());
     assert_eq!(everything(&path).unwrap(), before);
