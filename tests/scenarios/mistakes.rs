@@ -31,6 +31,7 @@ fn grants_to_one_peer_are_seen_together() {
     until("the clinic has everything", || chart::readable(&clinic).len() as u64 == open);
     let listed = clinic.json(&["consent", "show", all["grant"].as_str().expect("an id")]);
     assert_eq!((listed["readable"].as_u64(), listed["open"].as_u64()), (Some(open), Some(open)), "the grantee counts what it has");
+    assert!(listed["notes"][0].as_str().is_some_and(|notice| notice.starts_with("42 CFR part 2 prohibits")), "it is told what goes with the records: {listed}");
     let said = patient.ok(&["consent", "revoke", all["grant"].as_str().expect("an id")]).text();
     assert!(said.contains("Nothing new opens for clinic"), "{said}");
     serving.stop();

@@ -197,7 +197,7 @@ impl Story {
                     (Deed::Grant, words(&[&["consent", "grant", "clinic", "--write"], terms].concat()), Resources::new())
                 }
             },
-            Who::Clinic if drawn < 40 && live.is_some_and(|grant| self.clinic_knows(&grant)) => {
+            Who::Clinic if drawn < 40 && live.is_some_and(|grant| self.clinic_may_write(&grant)) => {
                 let (file, resources) = self.file(false);
                 (Deed::Import, words(&["import", &file, "--for", "maria"]), resources)
             }
@@ -224,9 +224,14 @@ impl Story {
         (self.world.write(&format!("{step}.json"), &bundle), chart::resources(&bundle))
     }
 
-    fn clinic_knows(&self, grant: &str) -> bool {
+    /// What the clinic knows of a grant that is in force, as far as it has heard.
+    fn clinic_knows(&self, grant: &str) -> Option<Value> {
         let grants = self.clinic.home.json(&["consent", "list"]);
-        grants.as_array().is_some_and(|grants| grants.iter().any(|found| found["grant"] == grant && found["state"] == "active"))
+        grants.as_array()?.iter().find(|found| found["grant"] == grant && found["state"] == "active").cloned()
+    }
+
+    fn clinic_may_write(&self, grant: &str) -> bool {
+        self.clinic_knows(grant).is_some_and(|found| found["write"] == true)
     }
 
     /// Awaits what the clinic wrote.
@@ -247,10 +252,8 @@ impl Story {
     fn note(&mut self, actor: Who, deed: Deed, ran: &Ran, resources: Resources, undisturbed: bool) {
         let answered = !ran.stdout.is_empty() && (deed == Deed::Show || serde_json::from_slice::<Value>(&ran.stdout).is_ok());
         assert!(answered || ran.code != 0, "{actor:?} {deed:?} ended well and did not answer");
-        // It has heard of the grant, and not yet of what lets it write.
-        let early = (actor, deed) == (Who::Clinic, Deed::Import) && ran.stderr.contains("has not let this node write");
-        assert!(!undisturbed || ran.code == 0 || early || (deed == Deed::Sync && ran.code == 4), "{actor:?} {deed:?}: {}", ran.stderr);
-        assert!(matches!(ran.code, 0 | 1 | KILLED) || early || deed == Deed::Sync, "{actor:?} {deed:?}: {}", ran.stderr);
+        assert!(!undisturbed || ran.code == 0 || (deed == Deed::Sync && ran.code == 4), "{actor:?} {deed:?}: {}", ran.stderr);
+        assert!(matches!(ran.code, 0 | 1 | KILLED) || deed == Deed::Sync, "{actor:?} {deed:?}: {}", ran.stderr);
         self.steps.push(format!("  ended with {}{} {}", ran.code, if answered { ", answered" } else { "" }, ran.stderr));
         match (actor, deed) {
             (Who::Patient, Deed::Import) => {
@@ -349,11 +352,15 @@ impl Story {
         self.clinic_calls_anew();
         self.collect();
         if let Some(grant) = self.told.grants.iter().find(|(_, live)| **live).map(|(grant, _)| grant.clone()) {
+            until("the clinic may write", || {
+                self.patient.home.run(&SYNC);
+                self.clinic_may_write(&grant)
+            });
             self.patient.home.json(&["consent", "revoke", &grant]);
             self.told.grants.insert(grant.clone(), false);
             until("the clinic has heard of the end", || {
                 self.patient.home.run(&SYNC);
-                !self.clinic_knows(&grant)
+                self.clinic_knows(&grant).is_none()
             });
         }
         let (file, late) = self.file(true);

@@ -84,11 +84,10 @@ pub fn duties(ledger: &Ledger, wanted: &Wanted, now: i64) -> Vec<Duty> {
     let mut owed = BTreeSet::new();
     let mut catalogs = wanted.catalogs.clone();
     catalogs.extend(wanted.access.values().flat_map(BTreeMap::keys));
+    catalogs.extend(ledger.lanes().filter(|lane| !ledger.lane(lane).epochs.is_empty() || !ledger.lane(lane).bars.is_empty()));
+    let ended: BTreeMap<LaneId, BTreeSet<AccessId>> = catalogs.iter().map(|catalog| (*catalog, ended(ledger, catalog))).collect();
     for circle in ledger.lanes() {
         let state = ledger.lane(circle);
-        if !state.epochs.is_empty() || !state.bars.is_empty() {
-            catalogs.insert(*circle);
-        }
         for (id, grant) in &state.grants {
             let access = wanted.access.get(id).into_iter().flatten();
             if grant.revoked.is_some() {
@@ -100,7 +99,8 @@ pub fn duties(ledger: &Ledger, wanted: &Wanted, now: i64) -> Vec<Duty> {
             } else if !grant.is_live(now) {
                 owed.insert(Duty::Expire { grant: *id, circle: *circle });
             } else if ledger.may_give() && !state.frozen_giving {
-                owed.extend(access.flat_map(|(catalog, access)| owed_to(ledger, (id, grant), circle, (catalog, access))));
+                let standing = access.filter(|(catalog, access)| !ended[*catalog].contains(&access.id));
+                owed.extend(standing.flat_map(|(catalog, access)| owed_to(ledger, (id, grant), circle, (catalog, access))));
             }
         }
     }
@@ -110,11 +110,11 @@ pub fn duties(ledger: &Ledger, wanted: &Wanted, now: i64) -> Vec<Duty> {
     owed.into_iter().collect()
 }
 
-/// What a live grant is owed in one catalog.
+/// What a live grant is owed in one catalog where its access has not [`ended`].
 fn owed_to(ledger: &Ledger, (id, grant): (&GrantId, &GrantState), circle: &LaneId, (catalog, access): (&LaneId, &Access)) -> Vec<Duty> {
     let state = ledger.lane(catalog);
     let mut owed = Vec::new();
-    if state.frozen_giving || is_barred(ledger, catalog, &access.id) {
+    if state.frozen_giving {
         return owed;
     }
     if access.writes && !state.admits.contains_key(&access.id) {
@@ -129,11 +129,14 @@ fn owed_to(ledger: &Ledger, (id, grant): (&GrantId, &GrantState), circle: &LaneI
     owed
 }
 
-/// Whether an access has ended, as far as can be known: a Bar says so, or an Epoch covers it, whose maker knew a Bar that has not come here.
-fn is_barred(ledger: &Ledger, catalog: &LaneId, access: &AccessId) -> bool {
+/// Accesses that have ended, as far as can be known: a Bar says so, or an Epoch covers them, whose maker knew a Bar that has not come here.
+fn ended(ledger: &Ledger, catalog: &LaneId) -> BTreeSet<AccessId> {
     let state = ledger.lane(catalog);
-    let covered = |epoch| ledger.get(epoch).is_some_and(|entry| matches!(&entry.header.action, Action::Epoch { covers, .. } if covers.contains(access)));
-    state.bars.contains_key(access) || state.epochs.keys().any(covered)
+    let covered = state.epochs.keys().filter_map(|epoch| match &ledger.get(epoch)?.header.action {
+        Action::Epoch { covers, .. } => Some(covers.iter().copied()),
+        _ => None,
+    });
+    state.bars.keys().copied().chain(covered.flatten()).collect()
 }
 
 /// What is owed in a catalog, whoever reads it.

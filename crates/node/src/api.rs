@@ -523,7 +523,7 @@ pub struct GrantInfo {
     /// Why it was revoked, if the patient said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// May write.
+    /// May write; on the party's own node, as soon as what it needs for that has arrived.
     pub write: bool,
     /// Is a custodian.
     pub custodian: bool,
@@ -536,7 +536,7 @@ pub struct GrantInfo {
     pub beside: Vec<GrantId>,
     /// Resources open to the peer today by all grants in force together.
     pub open: u64,
-    /// What whoever grants should look at.
+    /// What whoever grants should look at; on the party's own node, the notices that go with what it was given, such as that of 42 CFR Part 2.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Nodes that confirmed the revocation, or have fetched the grant.

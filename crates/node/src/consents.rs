@@ -251,6 +251,11 @@ impl Core {
                 confirmed.dedup();
             }
         }
+        let write = open.terms.write && (self.is_owner(id) || self.may_write(id)?);
+        let mut notes = view.notices.get(grant).cloned().unwrap_or_default();
+        if word == "active" && open.terms.write && !write {
+            notes.push("What this node needs in order to write has not arrived yet: `chartmesh sync` fetches it.".to_owned());
+        }
         Ok(GrantInfo {
             grant: *grant,
             patient: *id,
@@ -262,13 +267,13 @@ impl Core {
             since: time::instant(open.time),
             until,
             reason: view.reasons.get(grant).filter(|_| word == "revoked").cloned(),
-            write: open.terms.write,
+            write,
             custodian: open.terms.custodian,
             purpose: open.terms.purposes().into_iter().map(|purpose| purpose.code).collect(),
             readable,
             beside: in_force.into_iter().map(|(other, _)| other).collect(),
             open: opens,
-            notes: Vec::new(),
+            notes,
             confirmed,
         })
     }

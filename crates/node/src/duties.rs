@@ -8,7 +8,7 @@ use std::{
 
 use chartmesh_consent::{Coverage, PermitScope, Request, Scope, coverage, decide_scope};
 use chartmesh_exchange::Event;
-use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, Signed, to_canonical};
+use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, Recipient, Signed, to_canonical};
 use chartmesh_ledger::{Action, Checkpoint, Duty, EnvelopeBody, EpochBody, KeyBody, LaneKey, Peer, Seed, Wanted, admit_hash, duties, lanes_for};
 use chartmesh_records::{Compartment, Sensitivity};
 use chartmesh_sealing::Identity;
@@ -17,6 +17,7 @@ use serde_bytes::ByteBuf;
 
 use crate::{
     api::ApiError,
+    aside::side_by_side,
     consents::party_reference,
     core::Core,
     grants::{AccessParts, compartment_key, write_key},
@@ -117,13 +118,11 @@ impl Core {
         let mut wanted = Wanted { catalogs: view.catalogs().map(|(lane, _)| lane).collect(), ..Wanted::default() };
         for (grant, open) in &view.grants {
             let Some(state) = ledger.lane(&open.circle).grants.get(grant) else { continue };
-            let had: BTreeSet<LaneId> = state
-                .envelopes
-                .iter()
-                .flat_map(|envelope| {
-                    envelope.catalogs.iter().copied().chain(envelope.epochs.iter().filter_map(|epoch| ledger.get(epoch).map(|entry| entry.header.lane)))
-                })
-                .collect();
+            // What a revoked grant gave access to; nothing more is asked of one in force.
+            let given = state.envelopes.iter().filter(|_| state.revoked.is_some()).flat_map(|envelope| {
+                envelope.catalogs.iter().copied().chain(envelope.epochs.iter().filter_map(|epoch| ledger.get(epoch).map(|entry| entry.header.lane)))
+            });
+            let had: BTreeSet<LaneId> = given.collect();
             let mut access = BTreeMap::new();
             for (lane, compartment) in view.catalogs() {
                 let reads = coverage(&open.terms, *compartment) == Coverage::Whole;
@@ -189,8 +188,11 @@ impl Core {
                     of_grant.insert(lane, epoch);
                 }
             }
-            for (grant, lanes) in envelopes {
-                envelope(&mut writer, id, &wanted, grant, &lanes)?;
+            let drafts =
+                envelopes.iter().filter_map(|(grant, lanes)| writer.core.envelope(id, &wanted, *grant, lanes).transpose()).collect::<Result<_, _>>()?;
+            // There may be a thousand readers, and nobody else gets a word in meanwhile.
+            for (circle, action, body) in side_by_side(drafts, || Ok(()), |(), draft: Draft| draft.seal())? {
+                writer.entry(circle, action, Parts::body(body))?;
             }
         }
         store_keys(&mut writer, id, keys)?;
@@ -214,6 +216,41 @@ impl Core {
             }
         }
         Ok(doors)
+    }
+
+    /// What hands a grant the identities of catalogs that it reads whole, and what it needs to write; nothing, if it gets none of these.
+    fn envelope(&self, id: &LedgerId, wanted: &Wanted, grant: GrantId, lanes: &BTreeMap<LaneId, EntryHash>) -> Result<Option<Draft>, ApiError> {
+        let (_, view) = self.open(id)?;
+        let open = view.grants.get(&grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
+        let request = read_request(id, &party_reference(&open.party), &open.terms, time::now());
+        let access = wanted.access.get(&grant);
+        let (mut epochs, mut catalogs, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        for (lane, epoch) in lanes {
+            let Some(access) = access.and_then(|access| access.get(lane)) else { continue };
+            let Some((_, compartment)) = view.catalogs().find(|(catalog, _)| catalog == lane) else { continue };
+            let salt = if access.writes { Some(self.salt(&access.id)?) } else { None };
+            let parts = AccessParts { lane: *lane, compartment: *compartment, epoch: *epoch, access: access.id, salt };
+            if access.reads {
+                let permit = decide_scope(&open.terms, &request, Scope::Compartment(*compartment)).map_err(ApiError::refused)?;
+                debug_assert_eq!(permit.scope(), &PermitScope::Compartment(*compartment));
+                let identity = view.epochs.get(epoch).ok_or_else(|| ApiError::failed(format_args!("the identity of {compartment} is missing here")))?;
+                keys.push(compartment_key(permit, parts, identity)?);
+                epochs.push(*epoch);
+            } else {
+                keys.push(write_key(parts));
+            }
+            if access.writes {
+                catalogs.push(*lane);
+            }
+        }
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let body = EnvelopeBody { catalogs: keys, files: Vec::new(), notices: notices(&open.terms), terms: ByteBuf::from(to_canonical(&open.terms)) };
+        let circle = open.circle;
+        let identity = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?;
+        let action = Action::Envelope { grant, epochs, documents: Vec::new(), catalogs };
+        Ok(Some(Draft { circle, action, body, recipient: identity.recipient().clone() }))
     }
 
     /// What an Admit is salted with: the same on every device.
@@ -275,6 +312,20 @@ impl Core {
             }
         }
         Ok(())
+    }
+}
+
+/// An Envelope that is not sealed yet.
+struct Draft {
+    circle: LaneId,
+    action: Action,
+    body: EnvelopeBody,
+    recipient: Recipient,
+}
+
+impl Draft {
+    fn seal(self) -> Result<(LaneId, Action, Vec<u8>), ApiError> {
+        Ok((self.circle, self.action, seal_body(&self.body, &self.recipient)?))
     }
 }
 
@@ -350,43 +401,6 @@ pub(crate) fn store_keys(writer: &mut Writer<'_>, id: &LedgerId, keys: Vec<LaneK
     let (lane, recipient) = (charter.keyring_lane, charter.keyring.clone());
     let body = seal_body(&KeyBody { keys, keyring: None }, &recipient)?;
     writer.entry(lane, Action::Key {}, Parts::body(body))?;
-    Ok(())
-}
-
-/// Hands a grant the identities of catalogs that it reads whole, and what it needs to write.
-fn envelope(writer: &mut Writer<'_>, id: &LedgerId, wanted: &Wanted, grant: GrantId, lanes: &BTreeMap<LaneId, EntryHash>) -> Result<(), ApiError> {
-    let now = time::now();
-    let (_, view) = writer.core.open(id)?;
-    let open = view.grants.get(&grant).ok_or_else(|| ApiError::failed("an unknown grant"))?;
-    let request = read_request(id, &party_reference(&open.party), &open.terms, now);
-    let access = wanted.access.get(&grant);
-    let (mut epochs, mut catalogs, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-    for (lane, epoch) in lanes {
-        let Some(access) = access.and_then(|access| access.get(lane)) else { continue };
-        let Some((_, compartment)) = view.catalogs().find(|(catalog, _)| catalog == lane) else { continue };
-        let salt = if access.writes { Some(writer.core.salt(&access.id)?) } else { None };
-        let parts = AccessParts { lane: *lane, compartment: *compartment, epoch: *epoch, access: access.id, salt };
-        if access.reads {
-            let permit = decide_scope(&open.terms, &request, Scope::Compartment(*compartment)).map_err(ApiError::refused)?;
-            debug_assert_eq!(permit.scope(), &PermitScope::Compartment(*compartment));
-            let identity = view.epochs.get(epoch).ok_or_else(|| ApiError::failed(format_args!("the identity of {compartment} is missing here")))?;
-            keys.push(compartment_key(permit, parts, identity)?);
-            epochs.push(*epoch);
-        } else {
-            keys.push(write_key(parts));
-        }
-        if access.writes {
-            catalogs.push(*lane);
-        }
-    }
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let body = EnvelopeBody { catalogs: keys, files: Vec::new(), notices: notices(&open.terms), terms: ByteBuf::from(to_canonical(&open.terms)) };
-    let circle = open.circle;
-    let identity = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?;
-    let body = seal_body(&body, identity.recipient())?;
-    writer.entry(circle, Action::Envelope { grant, epochs, documents: Vec::new(), catalogs }, Parts::body(body))?;
     Ok(())
 }
 

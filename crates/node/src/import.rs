@@ -216,6 +216,11 @@ impl Core {
             .advise("ask the patient for a grant with --write, then run `chartmesh sync`"))
     }
 
+    /// Whether what a grant to write needs is here: its party may write to the inbox whatever else it may.
+    pub(crate) fn may_write(&self, id: &LedgerId) -> Result<bool, ApiError> {
+        Ok(self.admitted_place(id, &Compartment::Inbox)?.is_some())
+    }
+
     fn admitted_place(&self, id: &LedgerId, compartment: &Compartment) -> Result<Option<Place>, ApiError> {
         let (ledger, view) = self.open(id)?;
         let Some(lane) = view.catalog(compartment) else { return Ok(None) };

@@ -2,23 +2,19 @@
 //!
 //! Sealing runs in a blocking task of its own, round by round, while the round before is being stored: at most three rounds are held sealed. Storing ends early when it fails, and sealing with it.
 
-use std::{
-    collections::BTreeMap,
-    iter::Peekable,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::BTreeMap, iter::Peekable, sync::Arc};
 
 use bytes::Bytes;
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, LaneId, LedgerId, Recipient, Signed, SigningSecret, to_canonical};
 use chartmesh_ledger::{Action, Blob, PublishBody, Use};
 use chartmesh_records::{Compartment, ResourceFacts};
-use chartmesh_sealing::{Header, Origin, Packer, seal_document, wiped};
+use chartmesh_sealing::{Header, Origin, Packer, seal_document};
 use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
 
 use crate::{
     api::ApiError,
-    aside::aside,
+    aside::{aside, side_by_side, workers},
     core::Core,
     manifest::{Listed, Manifest},
     node::Node,
@@ -126,36 +122,9 @@ struct Sealed {
     manifest: Manifest,
 }
 
-/// Seals on all cores, in the order given. The thread that asks is one of those that seal.
+/// Seals on all cores, in the order given.
 fn seal_all(publisher: &Publisher, outgoing: Vec<Outgoing>) -> Result<Vec<Sealed>, ApiError> {
-    let workers = workers().min(outgoing.len().max(1));
-    let mut shares: Vec<Vec<(usize, Outgoing)>> = (0..workers).map(|_| Vec::new()).collect();
-    for (index, one) in outgoing.into_iter().enumerate() {
-        shares[index % workers].push((index, one));
-    }
-    let work = |share: Vec<(usize, Outgoing)>| {
-        wiped(|| {
-            let mut packer = Packer::new(LEVEL).map_err(ApiError::failed)?;
-            share.into_iter().map(|(index, one)| Ok((index, publisher.seal(one, &mut packer)?))).collect::<Result<Vec<_>, ApiError>>()
-        })
-    };
-    let mut sealed = BTreeMap::new();
-    std::thread::scope(|scope| {
-        let own = shares.pop().unwrap_or_default();
-        let others: Vec<_> = shares.into_iter().map(|share| scope.spawn(|| work(share))).collect();
-        sealed.extend(work(own)?);
-        for other in others {
-            sealed.extend(other.join().map_err(|_| ApiError::failed("sealing was cut short"))??);
-        }
-        Ok::<_, ApiError>(())
-    })?;
-    Ok(sealed.into_values().collect())
-}
-
-/// How many seal side by side. It is asked for each document, and the system tells it from files.
-fn workers() -> usize {
-    static WORKERS: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
-    *WORKERS
+    side_by_side(outgoing, || Packer::new(LEVEL).map_err(ApiError::failed), |packer, one| publisher.seal(one, packer))
 }
 
 /// A round keeps every core at work, be it with parts that fill it alone.

@@ -104,22 +104,8 @@ impl Parts<'_> {
     pub(crate) fn leads_to(&self, commits: u64) -> bool {
         self.read_own().is_ok_and(|index| {
             let held = self.tally(&index).filter(|held| held.commits == commits);
-            index.unread.is_empty() && held.is_some_and(|held| self.digest(&index) == Some(held.digest))
+            index.unread.is_empty() && held.is_some_and(|held| self.contents(&index).are(&held))
         })
-    }
-
-    /// The digest of every row that an index leads to, but for the tally's own; none if some of it cannot be read.
-    fn digest(&self, index: &Index) -> Option<[u8; 32]> {
-        let mut tally = Tally::default();
-        for (low, _) in index.ranges() {
-            for (key, record) in index.leaf(low).ok()? {
-                let (tag, name) = key.split_first()?;
-                if *tag != CHUNKS && key != row(Table::Meta, TALLY) {
-                    tally.toggle(self.cipher, Table::of(*tag)?, name, &assembled(index, &record).ok()?);
-                }
-            }
-        }
-        Some(tally.digest)
     }
 
     /// How many commits there were at least, by whatever tells of it.
@@ -145,21 +131,22 @@ impl Parts<'_> {
         let damaged = |damage: Damage| VaultError::Damaged { object: damage.object, reason: damage.reason };
         leaves::check_settings(self.store).map_err(|fault| damaged(fault_in_index(&fault)))?;
         let index = Index::read(self.store, &self.store.join("metadata")).map_err(|fault| damaged(fault_in_index(&fault)))?;
-        for (low, next) in index.ranges() {
-            index.leaf(low).map_err(|fault| damaged(fault_in_leaf(&fault, low, next)))?;
-        }
         if let Ok(Some(marker)) = index.get(&row(Table::Meta, MARKER))
             && let Some(Form::Whole(marker)) = form(&marker)
             && self.cipher.open(Table::Meta, MARKER, marker.to_vec()).is_none()
         {
             return Err(VaultError::OtherKeys);
         }
+        let contents = self.contents(&index);
+        if let Some(damage) = contents.found.damage.first() {
+            return Err(damaged(damage.clone()));
+        }
         let known = self.noted().and(self.known()).ok_or_else(|| VaultError::Damaged { object: "commits".into(), reason: "it cannot be read".into() })?;
         let held = self.tally(&index).unwrap_or_default();
         match known.checked_sub(held.commits) {
             Some(commits) if commits > 0 => Err(VaultError::Behind { commits }),
             // The tally's own place may have been used for a later one, in an index that leads to old leaves otherwise.
-            _ if self.digest(&index) != Some(held.digest) => Err(damaged(Damage { object: "vault".into(), reason: OLDER.into(), reach: Reach::Any })),
+            _ if !contents.are(&held) => Err(damaged(Damage { object: "vault".into(), reason: OLDER.into(), reach: Reach::Any })),
             _ => Ok(()),
         }
     }
@@ -185,33 +172,34 @@ impl Parts<'_> {
                 return found;
             }
         };
-        let mut tally = Tally::default();
-        let before = found.damage.len();
-        let mut marked = false;
-        for (low, next) in index.ranges() {
-            match index.leaf(low) {
-                Err(fault) => found.damage.push(fault_in_leaf(&fault, low, next)),
-                Ok(rows) => {
-                    for (key, record) in rows {
-                        marked |= key == row(Table::Meta, TALLY);
-                        self.check_row(&index, &key, &record, &mut tally, &mut found);
-                    }
-                }
-            }
-        }
+        let contents = self.contents(&index);
         // Through an index that is not the last one some leaves are old, and others are not leaves any more.
-        if found.damage.len() == before || !self.is_last(&index) {
+        if contents.found.damage.is_empty() || !self.is_last(&index) {
             let held = self.tally(&index);
-            if held.is_none_or(|held| held.digest != tally.digest) {
+            if held.is_none_or(|held| held.digest != contents.digest) {
+                let marked = matches!(index.get(&row(Table::Meta, TALLY)), Ok(Some(_)));
                 let reason = if marked { OLDER } else { "it does not say what it should hold" };
                 found.damage.push(Damage { object: "vault".into(), reason: reason.into(), reach: Reach::Any });
             }
         }
-        found
+        found.damage.extend(contents.found.damage);
+        Checkup { damage: found.damage, ..contents.found }
+    }
+
+    /// Looks at everything that an index leads to.
+    fn contents(&self, index: &Index) -> Contents {
+        let (mut found, mut tally) = (Checkup::default(), Tally::default());
+        for (low, next) in index.ranges() {
+            match index.leaf(low) {
+                Err(fault) => found.damage.push(fault_in_leaf(&fault, low, next)),
+                Ok(rows) => rows.iter().for_each(|(key, record)| self.check_row(index, key, record, &mut tally, &mut found)),
+            }
+        }
+        Contents { found, digest: tally.digest }
     }
 
     fn fault_in_copy(&self) -> Option<Fault> {
-        let fault = |reason: &str| Some(Fault { file: "vault.index".into(), reason: reason.into() });
+        let fault = |reason: &str| Some(Fault::new("vault.index", reason));
         let Some(commits) = copy::commits(self.copy, self.cipher) else { return fault("its number of commits cannot be read") };
         match Index::read(self.store, self.copy) {
             Err(unread) => Some(unread),
@@ -261,51 +249,30 @@ impl Parts<'_> {
         self.cipher.open(table, key, record.clone()).map(|_| record).ok_or("it does not decrypt in this place")
     }
 
-    /// What can be read through an index.
-    fn worth(&self, index: &Index) -> Worth {
-        let (mut tally, mut values, mut sound) = (Tally::default(), 0, true);
-        for (low, _) in index.ranges() {
-            let Ok(rows) = index.leaf(low) else {
-                sound = false;
-                continue;
-            };
-            for (key, record) in rows {
-                match self.value(index, &key, &record) {
-                    Value::Piece | Value::Sound(Table::Meta, TALLY, _) => {}
-                    Value::Damaged(..) => sound = false,
-                    Value::Sound(table, name, whole) => {
-                        values += 1;
-                        tally.toggle(self.cipher, table, name, &whole);
-                    }
-                }
-            }
-        }
-        let (held, known) = (self.tally(index), self.known());
+    /// What an index is good for, and what it leads to.
+    fn worth(&self, index: &Index, trusted: bool) -> (Worth, Contents) {
+        let (contents, held, known) = (self.contents(index), self.tally(index), self.known());
         let current = known.is_some() && held.is_some_and(|held| Some(held.commits) >= known);
-        Worth { whole: sound && current && held.is_some_and(|held| held.digest == tally.digest), trusted: false, current, values }
+        (Worth { whole: current && held.is_some_and(|held| contents.are(&held)), trusted, current, values: contents.found.values }, contents)
     }
 
     /// Gives every row that can be read and is sound to `take`, a leaf's at a time, and whether that was everything that was ever committed. Of the two indexes it goes by the better one.
     pub(crate) fn rescue(&self, mut take: impl FnMut(Vec<RawRow>) -> Result<(), VaultError>) -> Result<(Tally, bool), VaultError> {
-        let own = self.read_own().ok().map(|index| (Worth { trusted: self.own_index().is_ok(), ..self.worth(&index) }, index));
-        let copied = Index::read(self.store, self.copy).ok().map(|index| (self.worth(&index), index));
+        let own = self.read_own().ok().map(|index| (self.worth(&index, self.own_index().is_ok()), index));
+        let copied = Index::read(self.store, self.copy).ok().map(|index| (self.worth(&index, false), index));
         // Where both are worth the same, the store's own.
-        let best = copied.into_iter().chain(own).max_by_key(|(worth, _)| *worth);
-        let Some((Worth { whole, .. }, index)) = best else { return Ok((Tally::default(), false)) };
-        let mut tally = Tally::default();
-        let mut marker = None;
+        let best = copied.into_iter().chain(own).max_by_key(|((worth, _), _)| *worth);
+        let Some(((worth, contents), index)) = best else { return Ok((Tally::default(), false)) };
+        let mut tally = Tally { digest: contents.digest, ..Tally::default() };
         for (low, _) in index.ranges() {
             let Ok(rows) = index.leaf(low) else { continue };
             let mut kept = Vec::new();
             for (key, record) in rows {
                 match self.value(&index, &key, &record) {
                     Value::Piece | Value::Damaged(..) | Value::Sound(Table::Meta, TALLY, _) => {}
-                    Value::Sound(table, name, whole) => {
-                        tally.toggle(self.cipher, table, name, &whole);
-                        if (table, name) == (Table::Meta, MARKER) {
-                            marker = Some(whole);
-                            continue;
-                        }
+                    // The new store has one of its own.
+                    Value::Sound(Table::Meta, MARKER, whole) => tally.toggle(self.cipher, Table::Meta, MARKER, &whole),
+                    Value::Sound(..) => {
                         if let Some(Form::Pieces(names)) = form(&record) {
                             kept.extend(names.into_iter().filter_map(|name| Some((name.clone(), index.get(&name).ok()??))));
                         }
@@ -315,12 +282,23 @@ impl Parts<'_> {
             }
             take(kept)?;
         }
-        // The new store has one of its own.
-        if let Some(marker) = marker {
-            tally.toggle(self.cipher, Table::Meta, MARKER, &marker);
-        }
         tally.commits = self.tally(&index).map(|held| held.commits).max(self.known()).unwrap_or_default();
-        Ok((tally, whole))
+        Ok((tally, worth.whole))
+    }
+}
+
+/// What an index leads to.
+struct Contents {
+    /// Its values, and what is wrong with them.
+    found: Checkup,
+    /// As in the tally.
+    digest: [u8; 32],
+}
+
+impl Contents {
+    /// Whether this is all that a tally tells of.
+    fn are(&self, tally: &Tally) -> bool {
+        self.found.damage.is_empty() && self.digest == tally.digest
     }
 }
 

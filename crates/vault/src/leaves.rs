@@ -31,11 +31,13 @@ pub(crate) struct Fault {
     /// The file, as it is called below the store's directory.
     pub(crate) file: String,
     pub(crate) reason: String,
+    /// Whether what is there is whole and belongs elsewhere, or nothing is there: not damage, but an index that is not the last one.
+    pub(crate) astray: bool,
 }
 
 impl Fault {
-    fn new(file: &str, reason: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), reason: reason.into() }
+    pub(crate) fn new(file: &str, reason: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), reason: reason.into(), astray: false }
     }
 }
 
@@ -104,7 +106,7 @@ impl Index {
 
     /// Whether a place holds something whole that is not what the index says, or is not there: an index leads to such places once they were used again.
     pub(crate) fn leads_astray(&self) -> bool {
-        self.leaves.keys().any(|low| self.leaf(low).is_err_and(|fault| !fault.reason.ends_with(BAD_SUM)))
+        self.leaves.keys().any(|low| self.leaf(low).is_err_and(|fault| fault.astray))
     }
 
     /// Whether two indexes lead to the same places.
@@ -124,10 +126,11 @@ impl Index {
         let size = slab_size(location.slab).ok_or_else(|| Fault::new("metadata", "it points to a slab that there is not"))?;
         let file = format!("slabs/{size}");
         let wrong = |reason: &str| Fault::new(&file, format!("slot {}: {reason}", location.slot));
-        let slot = read_slot(&self.store.join(&file), location.slot, size).map_err(|reason| wrong(&reason))?;
-        let leaf = decompressed(slot).and_then(|bytes| parse_leaf(&bytes)).ok_or_else(|| wrong("it is not a leaf"))?;
+        let astray = |reason: &str| Fault { astray: true, ..wrong(reason) };
+        let slot = read_slot(&self.store.join(&file), location.slot, size).map_err(|reason| astray(&reason))?.ok_or_else(|| wrong(BAD_SUM))?;
+        let leaf = decompressed(slot).and_then(|bytes| parse_leaf(&bytes)).ok_or_else(|| astray("it is not a leaf"))?;
         if leaf.low != low {
-            return Err(wrong("another leaf lies in its place"));
+            return Err(astray("another leaf lies in its place"));
         }
         Ok(leaf.rows)
     }
@@ -169,7 +172,8 @@ fn slab_size(slab: u8) -> Option<u64> {
     })
 }
 
-fn read_slot(path: &Path, slot: u64, size: u64) -> Result<Vec<u8>, String> {
+/// What a slot holds; nothing, if its check sum does not match.
+fn read_slot(path: &Path, slot: u64, size: u64) -> Result<Option<Vec<u8>>, String> {
     let length = usize::try_from(size).ok().filter(|length| *length <= LONGEST).ok_or("it is too large")?;
     let mut bytes = vec![0; length];
     let start = slot.checked_mul(size).ok_or("it is out of bounds")?;
@@ -177,7 +181,7 @@ fn read_slot(path: &Path, slot: u64, size: u64) -> Result<Vec<u8>, String> {
     file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes)).map_err(|_| "the file ends before it")?;
     let (content, sum) = bytes.split_last_chunk::<4>().ok_or("it is too short")?;
     if check_sum(content) != u32::from_le_bytes(*sum) {
-        return Err(BAD_SUM.to_owned());
+        return Ok(None);
     }
     let width = if size <= 0xff {
         1
@@ -188,7 +192,7 @@ fn read_slot(path: &Path, slot: u64, size: u64) -> Result<Vec<u8>, String> {
     };
     let (content, framed) = content.split_at(content.len() - width);
     let framed = framed.iter().rev().fold(0, |length, byte| length << 8 | usize::from(*byte));
-    content.get(..framed).map(<[u8]>::to_vec).ok_or_else(|| "its length is wrong".to_owned())
+    content.get(..framed).map(|content| Some(content.to_vec())).ok_or_else(|| "its length is wrong".to_owned())
 }
 
 fn decompressed(bytes: impl AsRef<[u8]>) -> Option<Vec<u8>> {
