@@ -231,7 +231,7 @@ impl Story {
     }
 
     fn clinic_may_write(&self, grant: &str) -> bool {
-        self.clinic_knows(grant).is_some_and(|found| found["write"] == true)
+        self.clinic_knows(grant).is_some_and(|found| found["ready"] == true)
     }
 
     /// Awaits what the clinic wrote.

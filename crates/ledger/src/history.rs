@@ -129,6 +129,10 @@ impl History {
         self.heads.iter().map(|hash| self.charter(hash))
     }
 
+    pub(crate) fn head_hashes(&self) -> &[CharterHash] {
+        &self.heads
+    }
+
     pub(crate) fn contested(&self) -> bool {
         self.heads.len() > 1
     }

@@ -104,6 +104,16 @@ impl Ledger {
         (hash, self.history.charter(&hash).version)
     }
 
+    /// What [`Ledger::decided`] names. Whoever holds a root of a device has changed nothing in it.
+    pub fn decided_charter(&self) -> &Charter {
+        self.history.charter(&self.history.decided())
+    }
+
+    /// The hashes of [`Ledger::rivals`]: as long as they are the same, the same devices have authority.
+    pub fn charter_heads(&self) -> &[CharterHash] {
+        self.history.head_hashes()
+    }
+
     /// The charter in force, or while it is contested the last version of every rival.
     pub fn rivals(&self) -> impl Iterator<Item = &Charter> {
         self.history.heads()

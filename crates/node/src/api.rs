@@ -523,8 +523,11 @@ pub struct GrantInfo {
     /// Why it was revoked, if the patient said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// May write; on the party's own node, as soon as what it needs for that has arrived.
+    /// May write.
     pub write: bool,
+    /// On the party's own node, of a grant in force that lets it write: whether what it needs for that has arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<bool>,
     /// Is a custodian.
     pub custodian: bool,
     /// Purposes.

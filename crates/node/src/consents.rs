@@ -251,9 +251,9 @@ impl Core {
                 confirmed.dedup();
             }
         }
-        let write = open.terms.write && (self.is_owner(id) || self.may_write(id)?);
+        let ready = if word == "active" && open.terms.write && !self.is_owner(id) { Some(self.may_write(id, grant)?) } else { None };
         let mut notes = view.notices.get(grant).cloned().unwrap_or_default();
-        if word == "active" && open.terms.write && !write {
+        if ready == Some(false) {
             notes.push("What this node needs in order to write has not arrived yet: `chartmesh sync` fetches it.".to_owned());
         }
         Ok(GrantInfo {
@@ -267,7 +267,8 @@ impl Core {
             since: time::instant(open.time),
             until,
             reason: view.reasons.get(grant).filter(|_| word == "revoked").cloned(),
-            write,
+            write: open.terms.write,
+            ready,
             custodian: open.terms.custodian,
             purpose: open.terms.purposes().into_iter().map(|purpose| purpose.code).collect(),
             readable,

@@ -11,7 +11,7 @@ use chartmesh_exchange::{Me, Replica};
 use chartmesh_identity::{
     AuthorKey, BlobHash, Card, Contact, EntryHash, GrantId, Kind, LaneId, LedgerId, PartyKey, Signed, Verified, from_canonical, to_canonical,
 };
-use chartmesh_ledger::{Charter, Checkpoint, Entry, Invitation, Ledger, Refusal, Seed};
+use chartmesh_ledger::{Action, Charter, Checkpoint, Entry, Invitation, Ledger, Refusal, Seed};
 use chartmesh_sealing::Identity;
 use chartmesh_vault::{Batch, Bodies, Table, Vault};
 use serde::{Deserialize, Serialize};
@@ -223,15 +223,19 @@ impl Core {
         let ahead = marks.into_iter().map(|(lane, mark)| (lane, mark.seq)).filter(|(lane, seq)| ledger.next(lane, &author).0 <= *seq);
         self.signed.insert(id, ahead.collect());
         let mut view = match (&self.keys.patient, self.memberships.get(&id)) {
-            (Some(patient), _) if patient.ledger == id => View::owner(patient.keyring.share(), ledger),
+            (Some(patient), _) if patient.ledger == id => View::owner(patient.keyring.share(), Seed::new(*patient.keyring_secret.expose()), ledger),
             (_, Some(member)) => {
                 let identities = member.identities.iter().map(|seed| Identity::from_seed(seed.expose())).collect();
-                View::party(self.keys.party(), member.circle, identities)
+                View::party(self.keys.party(), member.circle, identities, ledger)
             }
-            _ => View::default(),
+            _ => View::blind(ledger),
         };
-        let all: Vec<EntryHash> = ledger.lanes().flat_map(|lane| ledger.entries(lane)).map(Entry::hash).collect();
-        view.read(ledger, all);
+        // Envelopes last: what is known from elsewhere need not be opened.
+        let is_envelope = |entry: &&Entry| matches!(entry.header.action, Action::Envelope { .. });
+        let (envelopes, rest): (Vec<_>, Vec<_>) = ledger.lanes().flat_map(|lane| ledger.entries(lane)).partition(is_envelope);
+        for entries in [rest, envelopes] {
+            view.read(ledger, entries.into_iter().map(Entry::hash));
+        }
         self.views.insert(id, view);
         Ok(())
     }
@@ -505,15 +509,17 @@ impl Core {
         if !self.views.contains_key(&id) {
             return self.take_up(id);
         }
-        self.refresh(id, entries.iter().copied());
-        Ok(())
+        self.refresh(id, entries.iter().copied())
     }
 
-    /// Reads new entries of a ledger.
-    pub(crate) fn refresh(&mut self, id: LedgerId, entries: impl IntoIterator<Item = EntryHash>) {
-        if let Some((ledger, view)) = self.replica.ledgers.get(&id).zip(self.views.get_mut(&id)) {
-            view.read(ledger, entries);
+    /// Reads new entries of a ledger, and all of it anew if a new charter says whose word counts.
+    pub(crate) fn refresh(&mut self, id: LedgerId, entries: impl IntoIterator<Item = EntryHash>) -> Result<(), ApiError> {
+        let Some((ledger, view)) = self.replica.ledgers.get(&id).zip(self.views.get_mut(&id)) else { return Ok(()) };
+        if view.is_outdated(ledger) {
+            return self.open_view(id);
         }
+        view.read(ledger, entries);
+        Ok(())
     }
 
     /// Takes part in a ledger that an invitation tells of. Whether it is new here.

@@ -119,7 +119,7 @@ impl Core {
         for (grant, open) in &view.grants {
             let Some(state) = ledger.lane(&open.circle).grants.get(grant) else { continue };
             // What a revoked grant gave access to; nothing more is asked of one in force.
-            let given = state.envelopes.iter().filter(|_| state.revoked.is_some()).flat_map(|envelope| {
+            let given = state.revoked.iter().flat_map(|_| &state.envelopes).flat_map(|envelope| {
                 envelope.catalogs.iter().copied().chain(envelope.epochs.iter().filter_map(|epoch| ledger.get(epoch).map(|entry| entry.header.lane)))
             });
             let had: BTreeSet<LaneId> = given.collect();

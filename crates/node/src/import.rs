@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use chartmesh_identity::LedgerId;
+use chartmesh_identity::{GrantId, LedgerId};
 use chartmesh_ledger::Use;
 use chartmesh_records::{Compartment, Draft, Import, Input, MAX_IMPORT, Resource, Typed, import, write_bundle};
 use chartmesh_vault::Table;
@@ -208,7 +208,7 @@ impl Core {
             return self.place(id, compartment)?.ok_or_else(|| ApiError::failed(format_args!("{compartment} has no usable epoch")));
         }
         for wanted in [*compartment, Compartment::Inbox] {
-            if let Some(place) = self.admitted_place(id, &wanted)? {
+            if let Some(place) = self.admitted_place(id, &wanted, |_| true)? {
                 return Ok(place);
             }
         }
@@ -216,17 +216,17 @@ impl Core {
             .advise("ask the patient for a grant with --write, then run `chartmesh sync`"))
     }
 
-    /// Whether what a grant to write needs is here: its party may write to the inbox whatever else it may.
-    pub(crate) fn may_write(&self, id: &LedgerId) -> Result<bool, ApiError> {
-        Ok(self.admitted_place(id, &Compartment::Inbox)?.is_some())
+    /// Whether what a grant to write needs is here: its party may write to the inbox, whatever else it may.
+    pub(crate) fn may_write(&self, id: &LedgerId, grant: &GrantId) -> Result<bool, ApiError> {
+        Ok(self.admitted_place(id, &Compartment::Inbox, |under| under == grant)?.is_some())
     }
 
-    fn admitted_place(&self, id: &LedgerId, compartment: &Compartment) -> Result<Option<Place>, ApiError> {
+    fn admitted_place(&self, id: &LedgerId, compartment: &Compartment, under: impl Fn(&GrantId) -> bool) -> Result<Option<Place>, ApiError> {
         let (ledger, view) = self.open(id)?;
         let Some(lane) = view.catalog(compartment) else { return Ok(None) };
         let state = ledger.lane(&lane);
         let now = crate::time::now();
-        let admitted = view.writes.get(&lane).into_iter().flatten().find(|access| {
+        let admitted = view.writes.get(&lane).into_iter().flatten().filter(|access| under(&access.grant)).find(|access| {
             let live =
                 view.grants.get(&access.grant).and_then(|open| ledger.lane(&open.circle).grants.get(&access.grant)).is_some_and(|grant| grant.is_live(now));
             live && state.admits.contains_key(&access.id) && !state.bars.contains_key(&access.id)

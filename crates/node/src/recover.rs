@@ -4,12 +4,13 @@
 //! seen of its entries, lists this one, and replaces keyring and epochs, which the lost device knows.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use chartmesh_identity::{Card, Kind, LedgerId, RecoveryWords, Signed, SigningSecret, Ticket};
-use chartmesh_ledger::{Action, KeyBody, KeyringKey, LaneKey, Root, Seed, decode};
+use chartmesh_identity::{Card, Kind, LedgerId, PartyKey, RecoveryWords, Signed, SigningSecret, Ticket};
+use chartmesh_ledger::{Action, KeyBody, KeyringKey, LaneKey, Ledger, Root, Seed, decode};
 use chartmesh_sealing::{Identity, open};
 use chartmesh_vault::Vault;
 use serde::{Deserialize, Serialize};
@@ -231,6 +232,7 @@ fn take_over(
         ledger.charter().active_devices().map(|device| (device.key, ledger.device_fence(&device.key))).collect()
     };
     let suspended = fences.len() as u64;
+    let custodians = granted_custodians(core.ledger(&id)?);
     let mut writer = Writer::new(core, id)?;
     writer.charter_by_words(&words.root(), |next| {
         for device in &mut next.devices {
@@ -239,6 +241,7 @@ fn take_over(
             }
         }
         next.devices.push(this);
+        next.custodians.retain(|listed| custodians.contains(&listed.party));
         next.roots.retain(|root| root.rank == 0);
         next.roots.push(Root { key: own_root, rank: 1 });
         next.recovery = recovery_recipient(words);
@@ -257,10 +260,19 @@ fn take_over(
     Ok(suspended)
 }
 
+/// Custodians to whom a grant is in force. Others the patient would never see: whoever has the lost device may have listed them.
+fn granted_custodians(ledger: &Ledger) -> BTreeSet<PartyKey> {
+    let now = crate::time::now();
+    let granted = |party: &PartyKey| ledger.lanes().any(|lane| ledger.lane(lane).grants.values().any(|grant| grant.party == *party && grant.is_live(now)));
+    // While the charter is contested no grant stands.
+    ledger.charter().custodians.iter().map(|listed| listed.party).filter(|party| ledger.contested() || granted(party)).collect()
+}
+
 /// Takes the cards of all parties over from the grants, so that this device can reach them.
 fn contacts(core: &mut Core, id: &LedgerId) -> Result<(), ApiError> {
     let (_, view) = core.open(id)?;
-    let cards: Vec<_> = view.grants.values().filter_map(|grant| grant.card.clone()?.verify().ok()).collect();
+    let cards: Vec<_> =
+        view.grants.values().filter_map(|grant| Some(grant.card.clone()?.verify().ok()?).filter(|card| card.profile.party == grant.party)).collect();
     for card in cards {
         core.peers.meet(card, true, None, &core.vault)?;
     }
@@ -271,13 +283,13 @@ fn contacts(core: &mut Core, id: &LedgerId) -> Result<(), ApiError> {
 fn find_keyring(core: &Core, id: &LedgerId, words: &RecoveryWords) -> Result<KeyringKey, ApiError> {
     let ledger = core.ledger(id)?;
     let recovery = Identity::from_seed(&words.recovery_seed());
-    let lane = ledger.charter().keyring_lane;
-    let wanted = &ledger.charter().keyring;
+    let decided = ledger.decided_charter();
+    let (lane, wanted) = (decided.keyring_lane, &decided.keyring);
     let keyrings = ledger.entries(&lane).filter(|entry| ledger.is_device(&entry.author())).filter_map(|entry| {
         let body = open(entry.body.as_ref()?, &recovery).ok()?;
-        decode::<KeyBody>(&body).ok()?.keyring
+        decode::<KeyBody>(&body).ok()?.keyring.filter(|keyring| crate::charter::keyring_lane(&keyring.secret) == lane)
     });
-    // The one in force, unless whoever had the lost device replaced it: then the newest that the words open.
+    // The one that was decided on; where that has not come here, the newest that the words open.
     let mut found = None;
     for keyring in keyrings {
         let in_force = |keyring: &KeyringKey| Identity::from_seed(keyring.identity.expose()).recipient() == wanted;
@@ -316,25 +328,99 @@ mod tests {
         setup,
     };
 
+    /// Whoever has the lost device can write entries of the keyring until it is suspended.
+    #[tokio::test]
+    async fn a_keyring_that_names_other_lanes_is_passed_over() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let home = Home::new(directory.path().join("home"));
+        let words = setup::init(&home, Kind::Patient, "Maria", None).expect("a home").words.expect("words");
+        let node = Node::open(&home, None).await.expect("a node");
+        node.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            let patient = core.keys.patient.as_ref().expect("a patient");
+            let (secret, identity) = (*patient.keyring_secret.expose(), *patient.keyring.expose_seed());
+            let lane = core.ledger(&id).expect("a ledger").charter().keyring_lane;
+            for _ in 0..4 {
+                let keyring = KeyringKey { ledger: id, name: None, secret: seed(), identity: Seed::new(identity) };
+                let body = crate::write::seal_body(&KeyBody { keys: Vec::new(), keyring: Some(keyring) }, &recovery_recipient(&words)).expect("sealed");
+                let mut writer = Writer::new(core, id).expect("a writer");
+                writer.entry(lane, Action::Key {}, Parts::body(body)).expect("an entry");
+                writer.commit().expect("stored");
+            }
+            assert_eq!(find_keyring(core, &id, &words).expect("a keyring").secret.expose(), &secret);
+        });
+        node.stop().await.expect("the end");
+    }
+
+    fn import(directory: &tempfile::TempDir, name: &str) -> Request {
+        let record = directory.path().join(name);
+        std::fs::write(&record, format!(r#"{{"resourceType":"Observation","id":"{name}","status":"final","code":{{"text":"HbA1c"}}}}"#)).expect("a file");
+        Request::Import { paths: vec![record.into()], patient: None }
+    }
+
+    /// A root of a device signs whatever it likes: also what nobody could follow, or whom the patient never named.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_thief_makes_of_the_charter_does_not_outlast_the_words() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let home = Home::new(directory.path().join("home"));
+        let words = setup::init(&home, Kind::Patient, "Maria", None).expect("a home").words.expect("words");
+        let stolen = Node::open(&home, None).await.expect("a node");
+        stolen.ask(import(&directory, "first")).await.expect("an import");
+        stolen.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            let patient = core.keys.patient.as_ref().expect("a patient");
+            let (secret, identity) = (Seed::new(*patient.keyring_secret.expose()), seed());
+            let keyring = Identity::from_seed(identity.expose()).recipient().clone();
+            let lane = core.ledger(&id).expect("a ledger").charter().keyring_lane;
+            let body = KeyBody { keys: Vec::new(), keyring: Some(KeyringKey { ledger: id, name: None, secret, identity }) };
+            let body = crate::write::seal_body(&body, &recovery_recipient(&words)).expect("sealed");
+            let accomplice =
+                chartmesh_ledger::Custodian { party: SigningSecret::generate().party(), card: core.keys.profile().hash(), endpoint: core.keys.endpoint_key() };
+            let mut writer = Writer::new(core, id).expect("a writer");
+            writer.entry(lane, Action::Key {}, Parts::body(body)).expect("an entry");
+            writer
+                .charter(|next| {
+                    next.threshold = 2;
+                    next.min_suite = 99;
+                    next.crit.push("whatever".into());
+                    next.keyring = keyring;
+                    next.keyring_lane = chartmesh_identity::LaneId::new([7; 32]);
+                    next.custodians.push(accomplice);
+                })
+                .expect("a charter");
+            writer.commit().expect("stored");
+        });
+        stolen.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
+        let ticket = stolen.with(|core| core.card_info().ticket);
+        let new = Home::new(directory.path().join("new"));
+        let back = recover(&new, &words, PeerSource::Ticket(ticket), None, None, Duration::from_secs(60)).await.expect("a new device");
+        assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
+        stolen.stop().await.expect("the end");
+        let node = Node::open(&new, None).await.expect("a node");
+        let Response::Records(records) = node.ask(Request::RecordsList { patient: None, resource_type: None }).await.expect("a list") else { panic!() };
+        assert_eq!(records.len(), 1);
+        node.ask(import(&directory, "second")).await.expect("an import");
+        node.with(|core| {
+            let ledger = core.ledger(&core.own_ledger().expect("a patient")).expect("a ledger");
+            assert!(ledger.may_give() && ledger.charter().custodians.is_empty());
+        });
+        node.stop().await.expect("the end");
+    }
+
     /// Nobody else holds what was lost, or can say that it is all: the damaged home itself is whom the words are shown to.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn who_may_not_sign_any_more_and_is_alone_makes_a_new_device_of_the_same_home() {
         let directory = tempfile::tempdir().expect("a directory");
         let home = Home::new(directory.path().join("home"));
         let words = setup::init(&home, Kind::Patient, "Maria", None).expect("a home").words.expect("words");
-        let import = |name: &str| {
-            let record = directory.path().join(name);
-            std::fs::write(&record, format!(r#"{{"resourceType":"Observation","id":"{name}","status":"final","code":{{"text":"HbA1c"}}}}"#)).expect("a file");
-            Request::Import { paths: vec![record.into()], patient: None }
-        };
         let damaged = Node::open(&home, None).await.expect("a node");
-        damaged.ask(import("first")).await.expect("an import");
+        damaged.ask(import(&directory, "first")).await.expect("an import");
         damaged.with(|core| core.vault.put(chartmesh_vault::Table::Meta, INCOMPLETE, &[]).expect("stored"));
         damaged.stop().await.expect("the end");
         drop(damaged);
 
         let damaged = Node::open(&home, None).await.expect("a node");
-        assert!(damaged.ask(import("second")).await.is_err_and(|error| error.advice.is_some_and(|advice| advice.contains("this home's ticket"))));
+        assert!(damaged.ask(import(&directory, "second")).await.is_err_and(|error| error.advice.is_some_and(|advice| advice.contains("this home's ticket"))));
         damaged.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
         let ticket = damaged.with(|core| core.card_info().ticket);
         let new = Home::new(directory.path().join("new"));
@@ -342,7 +428,7 @@ mod tests {
         assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
         damaged.stop().await.expect("the end");
         let node = Node::open(&new, None).await.expect("a node");
-        let Response::Imported(info) = node.ask(import("third")).await.expect("it signs") else { panic!() };
+        let Response::Imported(info) = node.ask(import(&directory, "third")).await.expect("it signs") else { panic!() };
         assert_eq!(info.published, 1);
         node.stop().await.expect("the end");
     }

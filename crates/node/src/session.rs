@@ -318,11 +318,9 @@ impl Core {
 
     /// Notes why a session has ended; no reason: a side has left. Of strangers who called nothing is noted: there is no end to them.
     fn note_end(&mut self, slot: &Slot, reason: &str) {
-        let known = |party: &PartyKey| {
-            let mut members = self.memberships.values().flat_map(|member| &member.nodes).filter_map(|card| Card::read(card.as_bytes()).ok());
-            self.peers.get(party).is_some() || members.any(|card| card.profile.party == *party)
-        };
-        if slot.side == Side::Initiator || slot.peer().is_some_and(|card| known(&card.profile.party)) {
+        // Whoever serves a ledger is met with its invitation.
+        let known = slot.peer().is_some_and(|card| self.peers.get(&card.profile.party).is_some());
+        if slot.side == Side::Initiator || known {
             let why = if reason.is_empty() { "its session ended before all was exchanged" } else { reason };
             self.sessions.ended.insert(slot.remote(), (!slot.settled).then(|| why.to_owned()));
         }

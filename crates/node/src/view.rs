@@ -1,12 +1,15 @@
 //! What this node can read of a ledger: bodies opened with the identities it has, which in turn hold more identities. Held in memory only.
 //!
 //! Everything learned stays learned, as in life; what it is worth today is for the ledger's state to say, which is asked again whenever something is shown.
+//!
+//! Whoever knows to what a body is sealed can seal one, a stolen device too. So a body says something only by an entry with authority; but the identity of an epoch is taken from
+//! anybody, since the Epoch says to whom it seals, and what devices call a lane is held against the lane itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_consent::Terms;
-use chartmesh_identity::{BlobHash, Card, EntryHash, GrantId, LaneId, PartyKey, Signed, from_canonical};
-use chartmesh_ledger::{Action, Entry, EnvelopeBody, EpochBody, GrantBody, KeyBody, LaneKey, Ledger, PublishBody, ReceiptBody, decode};
+use chartmesh_identity::{BlobHash, Card, CharterHash, EntryHash, GrantId, LaneId, PartyKey, Recipient, Signed, from_canonical};
+use chartmesh_ledger::{Action, Entry, EnvelopeBody, EpochBody, GrantBody, KeyBody, LaneKey, Ledger, PublishBody, ReceiptBody, Seed, Verdict, Void, decode};
 use chartmesh_records::Compartment;
 use chartmesh_sealing::{FileKey, Identity, Key, open};
 
@@ -66,10 +69,18 @@ impl Document<'_> {
     }
 }
 
+/// What devices have from one another.
+struct Keyring {
+    identity: Identity,
+    /// Derives lanes.
+    secret: Seed,
+}
+
 /// What can be read of one ledger.
 #[derive(Default)]
 pub(crate) struct View {
-    keyring: Option<Identity>,
+    /// On a device of the patient.
+    keyring: Option<Keyring>,
     pub(crate) lanes: BTreeMap<LaneId, Purpose>,
     /// Those of `lanes` that are catalogs: there may be a circle for each of a thousand readers, and what is owed to each is asked for every catalog.
     catalogs: BTreeMap<LaneId, Compartment>,
@@ -85,18 +96,33 @@ pub(crate) struct View {
     manifests: BTreeMap<(EntryHash, BlobHash), Manifest>,
     files: BTreeMap<(EntryHash, BlobHash), (FileKey, Manifest)>,
     waiting: BTreeSet<EntryHash>,
+    /// Identities of epochs that are not here yet.
+    candidates: BTreeMap<EntryHash, Vec<Seed>>,
+    /// The charters under which it was read.
+    under: Vec<CharterHash>,
 }
 
 impl View {
-    /// Of the patient whose keyring this is.
-    pub(crate) fn owner(keyring: Identity, ledger: &Ledger) -> Self {
+    /// Of the patient whose keyring this is; the secret derives its lanes.
+    pub(crate) fn owner(identity: Identity, secret: Seed, ledger: &Ledger) -> Self {
         let lanes = BTreeMap::from([(ledger.charter().keyring_lane, Purpose::Keyring)]);
-        Self { keyring: Some(keyring), lanes, ..Self::default() }
+        Self { keyring: Some(Keyring { identity, secret }), lanes, under: ledger.charter_heads().to_vec(), ..Self::default() }
     }
 
     /// Of a party that was handed the identities of its circle, the newest last.
-    pub(crate) fn party(party: PartyKey, circle: LaneId, identities: Vec<Identity>) -> Self {
-        Self { lanes: BTreeMap::from([(circle, Purpose::Circle(party))]), circles: BTreeMap::from([(circle, identities)]), ..Self::default() }
+    pub(crate) fn party(party: PartyKey, circle: LaneId, identities: Vec<Identity>, ledger: &Ledger) -> Self {
+        let lanes = BTreeMap::from([(circle, Purpose::Circle(party))]);
+        Self { lanes, circles: BTreeMap::from([(circle, identities)]), under: ledger.charter_heads().to_vec(), ..Self::default() }
+    }
+
+    /// Of somebody who opens nothing.
+    pub(crate) fn blind(ledger: &Ledger) -> Self {
+        Self { under: ledger.charter_heads().to_vec(), ..Self::default() }
+    }
+
+    /// Whether other devices have authority now than when it was read.
+    pub(crate) fn is_outdated(&self, ledger: &Ledger) -> bool {
+        self.under != ledger.charter_heads()
     }
 
     /// Opens what can be opened of these entries and, with what comes to light, of those that had to wait.
@@ -196,40 +222,44 @@ impl View {
 
     /// Whether the entry needs no further look.
     fn read_entry(&mut self, ledger: &Ledger, entry: &Entry) -> bool {
+        let (lane, hash) = (entry.header.lane, entry.hash());
+        if let Action::Epoch { recipient, .. } = &entry.header.action {
+            let candidates = self.candidates.remove(&hash).unwrap_or_default();
+            candidates.iter().for_each(|seed| self.learn_epoch(hash, recipient, seed));
+        }
         let Some(body) = &entry.body else { return true };
-        let lane = entry.header.lane;
-        let hash = entry.hash();
-        let by_device = ledger.is_device(&entry.author());
         match &entry.header.action {
             Action::Key {} => {
-                let Some(identity) = &self.keyring else { return true };
-                if let Some(body) = opened::<KeyBody>(body, identity).filter(|_| by_device) {
-                    body.keys.into_iter().for_each(|key| self.learn(key));
+                let Some(keyring) = &self.keyring else { return true };
+                if let Some(body) = opened::<KeyBody>(body, &keyring.identity) {
+                    let believed = is_believed(ledger, entry);
+                    body.keys.into_iter().for_each(|key| self.learn(ledger, key, believed));
                 }
                 true
             }
             Action::Grant { id, party, .. } => self.in_circle(lane, body, |view, body: GrantBody| {
-                let Ok(terms) = from_canonical::<Terms>(&body.terms) else { return };
+                let Some(terms) = from_canonical::<Terms>(&body.terms).ok().filter(|_| is_believed(ledger, entry)) else { return };
                 let card = body.card.map(|card| Signed::from_bytes(card.into_vec()));
                 let grant = OpenGrant { terms, party: *party, party_name: body.party_name, card, circle: lane, time: entry.header.time };
-                if by_device {
+                if ledger.lane(&lane).grants.get(id).is_some_and(|grant| grant.entry == hash) {
+                    view.grants.insert(*id, grant);
+                } else {
                     view.grants.entry(*id).or_insert(grant);
                 }
             }),
-            // Devices have all of it from the keyring.
-            Action::Envelope { .. } if self.keyring.is_some() => true,
+            // Devices have from the keyring what it hands over, but where an entry of that was lost or came late.
+            Action::Envelope { epochs, documents, .. } if self.keyring.is_some() && self.has(epochs, documents) => true,
             Action::Envelope { grant, .. } => self.in_circle(lane, body, |view, body: EnvelopeBody| {
-                if by_device {
-                    view.learn_envelope(*grant, body);
-                }
+                view.learn_envelope(ledger, *grant, body, is_believed(ledger, entry));
             }),
             Action::Receipt { .. } => self.in_circle(lane, body, |view, body: ReceiptBody| {
                 view.receipts.insert(hash, body);
             }),
             Action::Epoch { .. } => {
                 let Some(identity) = self.epochs.get(&hash) else { return false };
-                if let Some(body) = opened::<EpochBody>(body, identity).filter(|_| by_device) {
-                    body.predecessors.into_iter().for_each(|key| self.learn(key));
+                if let Some(body) = opened::<EpochBody>(body, identity) {
+                    let believed = is_believed(ledger, entry);
+                    body.predecessors.into_iter().filter(|key| key.epoch.is_some()).for_each(|key| self.learn(ledger, key, believed));
                 }
                 true
             }
@@ -252,7 +282,7 @@ impl View {
                 true
             }
             Action::Revoke { grant, .. } => self.in_circle(lane, body, |view, body: RevokeBody| {
-                if by_device && !body.reason.is_empty() {
+                if !body.reason.is_empty() && is_believed(ledger, entry) {
                     view.reasons.insert(*grant, body.reason);
                 }
             }),
@@ -268,45 +298,83 @@ impl View {
         true
     }
 
-    /// Takes in an identity that was handed over or found in the keyring.
-    fn learn(&mut self, key: LaneKey) {
-        // To expand a seed takes long, and every epoch names all before it.
-        match key.epoch {
-            Some(epoch) => {
-                if let Ok(compartment) = key.purpose.parse() {
-                    self.learn_catalog(key.lane, compartment);
-                }
-                self.epochs.entry(epoch).or_insert_with(|| Identity::from_seed(key.identity.expose()));
-            }
-            None => {
-                if let Ok(party) = key.purpose.parse() {
-                    self.lanes.insert(key.lane, Purpose::Circle(party));
-                    self.catalogs.remove(&key.lane);
-                    let known = self.circles.entry(key.lane).or_default();
-                    let at = known.iter().position(|one| *one.expose_seed() == *key.identity.expose());
-                    let identity = at.map_or_else(|| Identity::from_seed(key.identity.expose()), |at| known.remove(at));
-                    known.push(identity);
-                }
-            }
+    /// Whether these epochs can be opened here, and the documents be found.
+    fn has(&self, epochs: &[EntryHash], documents: &[(EntryHash, BlobHash)]) -> bool {
+        epochs.iter().all(|epoch| self.epochs.contains_key(epoch)) && documents.iter().all(|place| self.manifests.contains_key(place))
+    }
+
+    /// Takes in an identity that was found in the keyring, or in what an epoch tells of those before it.
+    fn learn(&mut self, ledger: &Ledger, key: LaneKey, believed: bool) {
+        if let Some(epoch) = key.epoch {
+            self.learn_catalog(key.lane, &key.purpose, believed);
+            self.learn_candidate(ledger, epoch, key.identity, believed);
+        } else if let Ok(party) = key.purpose.parse()
+            && believed
+            && self.is_named(&key.lane, &format!("circle/{party}"))
+        {
+            self.lanes.insert(key.lane, Purpose::Circle(party));
+            let known = self.circles.entry(key.lane).or_default();
+            let at = known.iter().position(|one| *one.expose_seed() == *key.identity.expose());
+            let identity = at.map_or_else(|| Identity::from_seed(key.identity.expose()), |at| known.remove(at));
+            known.push(identity);
         }
     }
 
-    fn learn_catalog(&mut self, lane: LaneId, compartment: Compartment) {
-        self.lanes.insert(lane, Purpose::Catalog(compartment));
-        self.catalogs.insert(lane, compartment);
+    /// Whether a device's lane has this name.
+    fn is_named(&self, lane: &LaneId, name: &str) -> bool {
+        self.keyring.as_ref().is_some_and(|keyring| LaneId::derive(keyring.secret.expose(), name.as_bytes()) == *lane)
     }
 
-    fn learn_envelope(&mut self, grant: GrantId, body: EnvelopeBody) {
+    /// Takes in what is said to be the identity of an epoch. Where that is not here yet, it is kept until it comes, if it is believed.
+    fn learn_candidate(&mut self, ledger: &Ledger, epoch: EntryHash, seed: Seed, believed: bool) {
+        match ledger.get(&epoch).map(|entry| &entry.header.action) {
+            Some(Action::Epoch { recipient, .. }) => self.learn_epoch(epoch, recipient, &seed),
+            Some(_) => {}
+            None if believed => {
+                let candidates = self.candidates.entry(epoch).or_default();
+                if candidates.iter().all(|other| other.expose() != seed.expose()) {
+                    candidates.push(seed);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Takes in the identity of an epoch that seals to this recipient.
+    fn learn_epoch(&mut self, epoch: EntryHash, recipient: &Recipient, seed: &Seed) {
+        // To expand a seed takes long, and every epoch names all before it.
+        if self.epochs.contains_key(&epoch) {
+            return;
+        }
+        let identity = Identity::from_seed(seed.expose());
+        if identity.recipient() == recipient {
+            self.epochs.insert(epoch, identity);
+        }
+    }
+
+    fn learn_catalog(&mut self, lane: LaneId, name: &str, believed: bool) {
+        let Ok(compartment) = name.parse::<Compartment>() else { return };
+        if self.catalogs.get(&lane) == Some(&compartment) {
+            return;
+        }
+        if if self.keyring.is_some() { self.is_named(&lane, &format!("catalog/{compartment}")) } else { believed } {
+            self.lanes.insert(lane, Purpose::Catalog(compartment));
+            self.catalogs.insert(lane, compartment);
+        }
+    }
+
+    fn learn_envelope(&mut self, ledger: &Ledger, grant: GrantId, body: EnvelopeBody, believed: bool) {
         for access in body.catalogs {
-            if let Ok(compartment) = access.compartment.parse() {
-                self.learn_catalog(access.lane, compartment);
+            self.learn_catalog(access.lane, &access.compartment, believed);
+            if let Some(seed) = access.identity {
+                self.learn_candidate(ledger, access.epoch, seed, believed);
             }
-            if let Some(seed) = &access.identity {
-                self.epochs.entry(access.epoch).or_insert_with(|| Identity::from_seed(seed.expose()));
-            }
-            if let Some(salt) = access.salt {
+            if let Some(salt) = access.salt.filter(|_| believed) {
                 self.writes.entry(access.lane).or_default().push(WriteAccess { grant, id: access.access, salt });
             }
+        }
+        if !believed {
+            return;
         }
         for file in body.files {
             if let Ok(manifest) = from_canonical::<Manifest>(&file.manifest) {
@@ -319,53 +387,18 @@ impl View {
     }
 }
 
+/// Whether what an entry says counts: its author has authority, whatever has become of its grant. While the charter is contested it is enough to have it under the one before: no
+/// rival closes a chart that was open.
+fn is_believed(ledger: &Ledger, entry: &Entry) -> bool {
+    let verdict = ledger.lane(&entry.header.lane).verdicts.get(&entry.hash());
+    matches!(verdict, Some(Verdict::Stands | Verdict::Stale | Verdict::Void(Void::Revoked | Void::NoGrant | Void::WrongLane)))
+        || (ledger.contested() && ledger.charter().active_devices().any(|device| device.key == entry.author()))
+}
+
 /// A body that the identity opens and that has the expected form; anything else says nothing.
 fn opened<T: serde::de::DeserializeOwned>(body: &[u8], identity: &Identity) -> Option<T> {
     decode(&open(body, identity).ok()?).ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use chartmesh_identity::{Kind, to_canonical};
-    use chartmesh_ledger::Blob;
-    use serde_bytes::ByteBuf;
-
-    use super::*;
-    use crate::{
-        api::Request,
-        home::Home,
-        node::Node,
-        setup,
-        write::{Parts, Writer, seal_body},
-    };
-
-    #[tokio::test]
-    async fn a_document_counts_only_with_the_length_that_its_entry_says() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let home = Home::new(directory.path().join("home"));
-        setup::init(&home, Kind::Patient, "maria", None).expect("a home");
-        let node = Node::open(&home, None).await.expect("a node");
-        let file = directory.path().join("basic.json");
-        std::fs::write(&file, r#"{"resourceType":"Basic","id":"b","code":{"text":"x"}}"#).expect("a file");
-        node.ask(Request::Import { paths: vec![file.into()], patient: None }).await.expect("imported");
-        node.with(|core| {
-            let id = core.own_ledger().expect("a patient");
-            let documents = |core: &crate::core::Core| {
-                let (ledger, view) = core.open(&id).expect("a ledger");
-                view.documents(ledger).into_iter().map(|document| document.manifest.clone()).collect::<Vec<_>>()
-            };
-            let manifest = documents(core).pop().expect("a document");
-            let place = core.place(&id, &manifest.compartment).expect("a view").expect("an epoch");
-            let body = PublishBody { manifests: vec![ByteBuf::from(to_canonical(&manifest))] };
-            for (length, known) in [(manifest.length + 1, 1), (manifest.length, 2)] {
-                let mut writer = Writer::new(core, id).expect("a writer");
-                let action = Action::Publish { documents: vec![Blob { hash: manifest.blob, length }] };
-                let body = seal_body(&body, &place.recipient).expect("sealed");
-                writer.entry(place.lane, action, Parts { epoch: Some(place.epoch), body: Some(body), ..Parts::default() }).expect("an entry");
-                writer.commit().expect("stored");
-                assert_eq!(documents(core).len(), known, "{length}");
-            }
-        });
-        node.stop().await.expect("stopped");
-    }
-}
+mod tests;

@@ -90,25 +90,24 @@ impl<'a> Writer<'a> {
         let patient = self.core.keys.patient.as_ref().ok_or_else(|| ApiError::refused("only a patient's device signs a charter"))?;
         let root = SigningSecret::from_seed(&patient.root.expose_seed());
         let ledger = self.core.ledger(&self.ledger)?;
-        let after = (ledger.charter_hash(), ledger.charter().version);
-        self.charter_by(&root, after, change)
+        let (prev, base) = (ledger.charter_hash(), ledger.charter().clone());
+        self.charter_by(&root, prev, base, change)
     }
 
-    /// As [`Writer::charter`], decided by the root of the recovery words: no version of a device's root can come beside it.
+    /// As [`Writer::charter`], decided by the root of the recovery words: no version of a device's root can come beside it. Of what devices' roots have changed since such a root
+    /// last decided it begins with their devices and custodians alone: whoever stole one may have made the charter such that nobody could follow it.
     pub(crate) fn charter_by_words(&mut self, root: &SigningSecret, change: impl FnOnce(&mut Charter)) -> Result<(), ApiError> {
-        let after = self.core.ledger(&self.ledger)?.decided();
-        self.charter_by(root, after, change)
+        let ledger = self.core.ledger(&self.ledger)?;
+        let (prev, _) = ledger.decided();
+        let Charter { devices, custodians, .. } = ledger.charter().clone();
+        let base = Charter { devices, custodians, ..ledger.decided_charter().clone() };
+        self.charter_by(root, prev, base, change)
     }
 
-    /// What the version in force says, changed, as the next one after another.
-    fn charter_by(&mut self, root: &SigningSecret, (prev, version): (CharterHash, u64), change: impl FnOnce(&mut Charter)) -> Result<(), ApiError> {
+    /// The next version after another, made from this one.
+    fn charter_by(&mut self, root: &SigningSecret, prev: CharterHash, base: Charter, change: impl FnOnce(&mut Charter)) -> Result<(), ApiError> {
         let ledger = self.core.replica.ledgers.get_mut(&self.ledger).ok_or_else(|| ApiError::failed("an unknown ledger"))?;
-        let mut next = ledger.charter().clone();
-        next.version = version + 1;
-        next.prev = Some(prev);
-        next.ledger = Some(self.ledger);
-        next.signer = root.root();
-        next.time = time::now();
+        let mut next = Charter { version: base.version + 1, prev: Some(prev), ledger: Some(self.ledger), signer: root.root(), time: time::now(), ..base };
         change(&mut next);
         self.open = true;
         let signed: Verified<Charter> = Signed::sign(next, root);
@@ -152,7 +151,7 @@ impl<'a> Writer<'a> {
         if let Some(view) = core.views.get_mut(&id) {
             view.told(manifests);
         }
-        core.refresh(id, entries.iter().copied());
+        core.refresh(id, entries.iter().copied())?;
         core.sessions.changed(id);
         Ok(entries)
     }

@@ -138,7 +138,10 @@ impl Parts<'_> {
             return Err(VaultError::OtherKeys);
         }
         let contents = self.contents(&index);
-        if let Some(damage) = contents.found.damage.first() {
+        // A value that is in pieces is damaged as well where the leaf of one is.
+        let is_leaf = |damage: &&Damage| matches!(damage.reach, Reach::Tables(_));
+        let damage = &contents.found.damage;
+        if let Some(damage) = damage.iter().find(is_leaf).or(damage.first()) {
             return Err(damaged(damage.clone()));
         }
         let known = self.noted().and(self.known()).ok_or_else(|| VaultError::Damaged { object: "commits".into(), reason: "it cannot be read".into() })?;

@@ -97,6 +97,7 @@ fn example(state: &str) -> GrantInfo {
         until: Some("2026-06-01T00:00:00Z".into()),
         reason: (state == "revoked").then(|| "moved \u{202e}away".into()),
         write: false,
+        ready: None,
         custodian: false,
         purpose: vec!["TREAT".into()],
         readable: 312,
