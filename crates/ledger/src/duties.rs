@@ -45,7 +45,7 @@ pub enum Duty {
         /// Which access.
         id: AccessId,
     },
-    /// No epoch is usable, or a suspended device knows the one that is: sign a new one that supersedes all and covers what [`Ledger::to_cover`] says.
+    /// No epoch is usable, or a suspended device knows the one that is, or made it: sign a new one that supersedes all and covers what [`Ledger::to_cover`] says.
     Epoch {
         /// In which catalog.
         catalog: LaneId,
@@ -149,7 +149,9 @@ fn owed_in(ledger: &Ledger, catalog: &LaneId) -> Vec<Duty> {
         Some(Action::Epoch { covers, .. }) => ledger.suspensions().all(|device| covers.contains(&device)),
         _ => false,
     };
-    if !state.usable.is_some_and(covers) {
+    // Whoever was suspended knows what it made, and may have covered itself.
+    let by_active = |epoch| state.epochs.get(&epoch).is_some_and(|epoch| ledger.is_active(&epoch.author));
+    if !state.usable.is_some_and(|epoch| covers(epoch) && by_active(epoch)) {
         return vec![Duty::Epoch { catalog: *catalog }];
     }
     let stale = state.publishes.iter().filter(|(_, publish)| publish.stale && publish.shown().next().is_some());

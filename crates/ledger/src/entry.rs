@@ -106,13 +106,8 @@ impl Entry {
 
     /// As [`Entry::read`], remembering certificates.
     pub fn read_with(raw: RawEntry, certs: &mut CertCache) -> Result<Self, EntryError> {
-        if raw.header.as_bytes().len() > MAX_HEADER {
-            return Err(EntryError::Bounds("header"));
-        }
         let body = raw.body.map(ByteBuf::into_vec);
-        if body.as_ref().is_some_and(|body| body.len() > MAX_BODY) {
-            return Err(EntryError::Bounds("body"));
-        }
+        check_lengths(raw.header.as_bytes(), body.as_deref())?;
         let header = raw.header.verify_with(&mut certs.keys)?;
         check(&header)?;
         if body.is_some() && body.as_deref().map(BlobHash::of) != header.body {
@@ -123,6 +118,15 @@ impl Entry {
             return Err(EntryError::Certificate);
         }
         Ok(Self { hash: EntryHash::of(header.as_bytes()), header, cert, body })
+    }
+
+    /// Whether whoever reads it will take it: what was signed here is not read again before it is stored.
+    ///
+    /// # Errors
+    /// [`EntryError::Bounds`].
+    pub fn check_bounds(&self) -> Result<(), EntryError> {
+        check_lengths(self.header.as_bytes(), self.body.as_deref())?;
+        check(&self.header)
     }
 
     /// BLAKE3 of the signed header.
@@ -154,6 +158,16 @@ impl Entry {
     pub fn to_raw(&self) -> RawEntry {
         RawEntry { header: self.header.signed().clone(), body: self.body.clone().map(ByteBuf::from) }
     }
+}
+
+fn check_lengths(header: &[u8], body: Option<&[u8]>) -> Result<(), EntryError> {
+    if header.len() > MAX_HEADER {
+        return Err(EntryError::Bounds("header"));
+    }
+    if body.is_some_and(|body| body.len() > MAX_BODY) {
+        return Err(EntryError::Bounds("body"));
+    }
+    Ok(())
 }
 
 fn check(header: &EntryHeader) -> Result<(), EntryError> {

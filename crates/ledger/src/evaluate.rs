@@ -26,7 +26,7 @@ type Logs = BTreeMap<AuthorKey, Log>;
 pub(crate) fn evaluate(history: &History, lane: &LaneId, logs: &Logs, entries: &Entries) -> LaneState {
     let keyring = history.holder().keyring_lane == *lane;
     let mut work = Work::new(keyring, logs, entries);
-    for (author, log) in logs.iter().filter(|(author, _)| history.is_device(author)) {
+    for (author, log) in logs.iter().filter(|(author, _)| history.is_listed(author)) {
         let reach = Reach::new(history, lane, author, log, entries);
         for entry in log.from(1).filter_map(|hash| entries.get(&hash)) {
             work.device(entry, &reach);
@@ -34,7 +34,7 @@ pub(crate) fn evaluate(history: &History, lane: &LaneId, logs: &Logs, entries: &
     }
     work.settle_grants();
     if !keyring {
-        for (author, log) in logs.iter().filter(|(author, _)| !history.is_device(author)) {
+        for (author, log) in logs.iter().filter(|(author, _)| !history.is_listed(author)) {
             let mut fences = Fences::new(author, log, entries);
             for entry in log.from(1).filter_map(|hash| entries.get(&hash)) {
                 work.party(entry, log, &mut fences);
@@ -125,7 +125,7 @@ impl<'a> Work<'a> {
         self.state.verdicts.insert(entry.hash(), verdict);
     }
 
-    /// An entry of somebody whom a charter lists as a device.
+    /// An entry of somebody whom a charter that is not void lists as a device.
     fn device(&mut self, entry: &'a Entry, reach: &Reach) {
         let header = &entry.header;
         let (seq, hash) = (header.seq, entry.hash());

@@ -23,7 +23,7 @@ pub(crate) fn extend(state: &mut LaneState, history: &History, log: &Log, entry:
         return false;
     }
     let stands =
-        if history.is_device(&header.author) { is_active(history, &header.author) && device(state, keyring, entry) } else { !keyring && party(state, entry) };
+        if history.is_listed(&header.author) { is_active(history, &header.author) && device(state, keyring, entry) } else { !keyring && party(state, entry) };
     if stands {
         state.verdicts.insert(entry.hash(), Verdict::Stands);
     }

@@ -29,6 +29,7 @@ pub(crate) struct History {
     holder: CharterHash,
     heads: Vec<CharterHash>,
     devices: BTreeSet<AuthorKey>,
+    listed: BTreeSet<AuthorKey>,
 }
 
 impl History {
@@ -41,8 +42,9 @@ impl History {
             return Err(Refusal::NotARoot(0));
         }
         let genesis = CharterHash::of(charter.as_bytes());
-        let devices = charter.devices.iter().map(|device| device.key).collect();
-        Ok(Self { genesis, held: BTreeMap::from([(genesis, charter)]), children: BTreeMap::new(), holder: genesis, heads: vec![genesis], devices })
+        let devices: BTreeSet<_> = charter.devices.iter().map(|device| device.key).collect();
+        let held = BTreeMap::from([(genesis, charter)]);
+        Ok(Self { genesis, held, children: BTreeMap::new(), holder: genesis, heads: vec![genesis], listed: devices.clone(), devices })
     }
 
     pub(crate) fn id(&self) -> LedgerId {
@@ -73,7 +75,9 @@ impl History {
         let mut contested = None;
         let mut heads = Vec::new();
         let mut open = vec![self.genesis];
+        self.listed.clear();
         while let Some(hash) = open.pop() {
+            self.listed.extend(self.held[&hash].devices.iter().map(|device| device.key));
             let rivals = self.rivals(&hash);
             match rivals.as_slice() {
                 [] => heads.push(hash),
@@ -140,6 +144,11 @@ impl History {
     /// Whether any version held lists it as a device.
     pub(crate) fn is_device(&self, author: &AuthorKey) -> bool {
         self.devices.contains(author)
+    }
+
+    /// Whether a version that is not void lists it as a device.
+    pub(crate) fn is_listed(&self, author: &AuthorKey) -> bool {
+        self.listed.contains(author)
     }
 
     /// Everybody whom any version held lists as a device.

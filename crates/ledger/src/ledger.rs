@@ -149,7 +149,12 @@ impl Ledger {
         self.history.heads().all(Charter::understood) && self.charter().understood()
     }
 
-    /// Whether any charter version held lists `author` as a device, be it suspended, voided or not.
+    /// Whether a charter version that is not void lists `author` as a device, be it suspended or not.
+    pub fn is_listed(&self, author: &AuthorKey) -> bool {
+        self.history.is_listed(author)
+    }
+
+    /// Whether any charter version held lists `author` as a device, be it suspended, voided or not: so many may have entries here, and not more.
     pub fn is_device(&self, author: &AuthorKey) -> bool {
         self.history.is_device(author)
     }

@@ -11,7 +11,7 @@ use chartmesh_exchange::{Me, Replica};
 use chartmesh_identity::{
     AuthorKey, BlobHash, Card, Contact, EntryHash, GrantId, Kind, LaneId, LedgerId, PartyKey, Signed, Verified, from_canonical, to_canonical,
 };
-use chartmesh_ledger::{Action, Charter, Checkpoint, Entry, Invitation, Ledger, Refusal, Seed};
+use chartmesh_ledger::{Charter, Checkpoint, Entry, Invitation, Ledger, Refusal, Seed};
 use chartmesh_sealing::Identity;
 use chartmesh_vault::{Batch, Bodies, Table, Vault};
 use serde::{Deserialize, Serialize};
@@ -230,12 +230,7 @@ impl Core {
             }
             _ => View::blind(ledger),
         };
-        // Envelopes last: what is known from elsewhere need not be opened.
-        let is_envelope = |entry: &&Entry| matches!(entry.header.action, Action::Envelope { .. });
-        let (envelopes, rest): (Vec<_>, Vec<_>) = ledger.lanes().flat_map(|lane| ledger.entries(lane)).partition(is_envelope);
-        for entries in [rest, envelopes] {
-            view.read(ledger, entries.into_iter().map(Entry::hash));
-        }
+        view.read_all(ledger);
         self.views.insert(id, view);
         Ok(())
     }
@@ -425,7 +420,7 @@ impl Core {
 
     /// What somebody who signs entries is called.
     pub(crate) fn author_name(&self, id: &LedgerId, author: &AuthorKey, party: &PartyKey) -> String {
-        if self.replica.ledgers.get(id).is_some_and(|ledger| ledger.is_device(author)) {
+        if self.replica.ledgers.get(id).is_some_and(|ledger| ledger.is_listed(author)) {
             return self.patient_name(id);
         }
         self.party_name(id, party)

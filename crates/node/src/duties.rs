@@ -209,7 +209,7 @@ impl Core {
                 continue;
             };
             for (lane, _) in access.iter().filter(|(_, access)| access.writes) {
-                let told = state.envelopes.iter().any(|envelope| envelope.catalogs.contains(lane));
+                let told = state.envelopes.iter().any(|envelope| envelope.catalogs.contains(lane) && ledger.is_active(&envelope.author));
                 if let Some(epoch) = ledger.lane(lane).usable.filter(|_| !told) {
                     doors.entry(*grant).or_default().insert(*lane, epoch);
                 }

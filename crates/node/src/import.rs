@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use chartmesh_identity::{GrantId, LedgerId};
+use chartmesh_identity::{GrantId, LaneId, LedgerId};
 use chartmesh_ledger::Use;
 use chartmesh_records::{Compartment, Draft, Import, Input, MAX_IMPORT, Resource, Typed, import, write_bundle};
 use chartmesh_vault::Table;
@@ -221,19 +221,22 @@ impl Core {
         Ok(self.admitted_place(id, &Compartment::Inbox, |under| under == grant)?.is_some())
     }
 
+    /// Where a party may write under such a grant: in a catalog of the compartment to whose epoch its maker, if it was a device that is lost since, has no key.
     fn admitted_place(&self, id: &LedgerId, compartment: &Compartment, under: impl Fn(&GrantId) -> bool) -> Result<Option<Place>, ApiError> {
         let (ledger, view) = self.open(id)?;
-        let Some(lane) = view.catalog(compartment) else { return Ok(None) };
-        let state = ledger.lane(&lane);
         let now = crate::time::now();
-        let admitted = view.writes.get(&lane).into_iter().flatten().filter(|access| under(&access.grant)).find(|access| {
-            let live =
-                view.grants.get(&access.grant).and_then(|open| ledger.lane(&open.circle).grants.get(&access.grant)).is_some_and(|grant| grant.is_live(now));
-            live && state.admits.contains_key(&access.id) && !state.bars.contains_key(&access.id)
-        });
-        let (Some(access), Some((epoch, recipient))) = (admitted, state.usable_epoch()) else { return Ok(None) };
-        let uses = Some(Use::Admit { id: access.id, salt: access.salt });
-        Ok(Some(Place { lane, compartment: *compartment, epoch, recipient: recipient.clone(), uses }))
+        let place = |lane: LaneId| {
+            let state = ledger.lane(&lane);
+            let access = view.writes.get(&lane)?.iter().filter(|access| under(&access.grant)).find(|access| {
+                let grant = view.grants.get(&access.grant).and_then(|open| ledger.lane(&open.circle).grants.get(&access.grant));
+                grant.is_some_and(|grant| grant.is_live(now)) && state.admits.contains_key(&access.id) && !state.bars.contains_key(&access.id)
+            })?;
+            let (epoch, recipient) = state.usable_epoch()?;
+            let made_by = state.epochs.get(&epoch).map(|epoch| epoch.author)?;
+            let uses = Some(Use::Admit { id: access.id, salt: access.salt });
+            ledger.is_active(&made_by).then(|| Place { lane, compartment: *compartment, epoch, recipient: recipient.clone(), uses })
+        };
+        Ok(view.catalogs().filter(|(_, of)| *of == compartment).find_map(|(lane, _)| place(lane)))
     }
 }
 

@@ -167,7 +167,7 @@ impl Core {
             for a in same {
                 let newer = same.iter().any(|b| {
                     let (a, b) = (&all[*a], &all[*b]);
-                    let may = b.author == a.author || ledger.is_device(&b.author);
+                    let may = b.author == a.author || ledger.is_listed(&b.author);
                     may && b.filed && b.state == State::Readable && supersedes(&b.facts, &a.facts)
                 });
                 if newer {

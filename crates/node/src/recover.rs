@@ -4,13 +4,13 @@
 //! seen of its entries, lists this one, and replaces keyring and epochs, which the lost device knows.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use chartmesh_identity::{Card, Kind, LedgerId, PartyKey, RecoveryWords, Signed, SigningSecret, Ticket};
-use chartmesh_ledger::{Action, KeyBody, KeyringKey, LaneKey, Ledger, Root, Seed, decode};
+use chartmesh_identity::{AuthorKey, Card, CharterHash, Kind, LedgerId, PartyKey, RecoveryWords, Signed, SigningSecret, Ticket};
+use chartmesh_ledger::{Action, Charter, Custodian, Head, KeyBody, KeyringKey, LaneKey, Ledger, Refusal, Root, Seed, decode};
 use chartmesh_sealing::{Identity, open};
 use chartmesh_vault::Vault;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ use crate::{
     peers::routes,
     secrets::{Keys, PatientSecrets, Secrets, seed},
     setup::{begin_vault, check_name, finish_vault},
-    view::Purpose,
+    view::{Purpose, View},
     write::{Parts, Writer},
 };
 
@@ -46,6 +46,8 @@ pub struct Recovered {
     pub suspended: u64,
 }
 
+/// So many heads a recovery puts into a charter at most, some 125 bytes each: a charter has at most 1 MiB.
+const MOST_HEADS: usize = 2_048;
 /// What a home is called until the ledger tells the patient's name.
 const UNNAMED: &str = "Patient";
 
@@ -211,14 +213,15 @@ fn take_over(
     let root = seed();
     secrets.patient =
         Some(PatientSecrets { ledger: id, root, keyring_secret: Seed::new(*keyring.secret.expose()), keyring: Seed::new(*keyring.identity.expose()) });
-    core.keys = Keys::from_secrets(&secrets);
-    core.open_view(id)?;
-    let held = held_keys(core, &id)?;
+    let before = as_decided(core.ledger(&id)?)?;
+    let mut view = View::owner(Identity::from_seed(keyring.identity.expose()), keyring.secret, &before);
+    view.read_all(&before);
+    let held = held_keys(&before, &view);
     // The lost device knows the old keyring: a new one takes its place.
     if let Some(patient) = &mut secrets.patient {
         patient.keyring = seed();
     }
-    contacts(core, &id)?;
+    contacts(core, &view)?;
     core.vault.set_secrets(secrets.to_vault());
     core.keys = Keys::from_secrets(&secrets);
     let contact = core.replica.me.card.contact.clone();
@@ -227,12 +230,9 @@ fn take_over(
     let own_root = SigningSecret::from_seed(patient.root.expose()).root();
     let keyring_recipient = Identity::from_seed(patient.keyring.expose()).recipient().clone();
     let this = device(&core.keys);
-    let fences: Vec<_> = {
-        let ledger = core.ledger(&id)?;
-        ledger.charter().active_devices().map(|device| (device.key, ledger.device_fence(&device.key))).collect()
-    };
+    let fences = fences(&before, &view);
     let suspended = fences.len() as u64;
-    let custodians = granted_custodians(core.ledger(&id)?);
+    let custodians = granted_custodians(core.ledger(&id)?.charter(), &before, &view);
     let mut writer = Writer::new(core, id)?;
     writer.charter_by_words(&words.root(), |next| {
         for device in &mut next.devices {
@@ -241,7 +241,7 @@ fn take_over(
             }
         }
         next.devices.push(this);
-        next.custodians.retain(|listed| custodians.contains(&listed.party));
+        next.custodians = custodians;
         next.roots.retain(|root| root.rank == 0);
         next.roots.push(Root { key: own_root, rank: 1 });
         next.recovery = recovery_recipient(words);
@@ -260,17 +260,61 @@ fn take_over(
     Ok(suspended)
 }
 
-/// Custodians to whom a grant is in force. Others the patient would never see: whoever has the lost device may have listed them.
-fn granted_custodians(ledger: &Ledger) -> BTreeSet<PartyKey> {
+/// The ledger under the charter that the words decided last: a device's root may have suspended the honest devices since.
+fn as_decided(ledger: &Ledger) -> Result<Ledger, ApiError> {
+    let versions: BTreeMap<CharterHash, _> = ledger.charter_versions().collect();
+    let mut path = Vec::new();
+    let mut at = Some(ledger.decided().0);
+    while let Some(charter) = at.and_then(|hash| versions.get(&hash)) {
+        at = (*charter).clone().verify().map_err(ApiError::failed)?.prev;
+        path.push((*charter).clone());
+    }
+    let mut charters = path.into_iter().rev();
+    let wrong = |error: Refusal| ApiError::failed(format_args!("the charters: {error}"));
+    let mut decided = Ledger::begin(charters.next().ok_or_else(|| ApiError::failed("a ledger without a charter"))?).map_err(wrong)?;
+    for charter in charters {
+        decided.add_charter(charter).map_err(wrong)?;
+    }
+    decided.add_all(ledger.lanes().flat_map(|lane| ledger.entries(lane)).cloned().collect());
+    Ok(decided)
+}
+
+/// How far the entries stand of each device that the words listed and that is not suspended. The others have no authority.
+///
+/// A charter has bounds, and whoever has a device can make as many lanes as it likes: those that have a name here come first.
+fn fences(ledger: &Ledger, view: &View) -> Vec<(AuthorKey, Vec<Head>)> {
+    let order = |head: &Head| match view.lanes.get(&head.lane) {
+        Some(Purpose::Keyring | Purpose::Catalog(_)) => 0,
+        Some(Purpose::Circle(_)) => 1,
+        None => 2,
+    };
+    let devices: Vec<AuthorKey> = ledger.charter().active_devices().map(|device| device.key).collect();
+    let most = MOST_HEADS / devices.len().max(1);
+    let fence = |device: AuthorKey| {
+        let mut heads = ledger.device_fence(&device);
+        heads.sort_by_key(order);
+        heads.truncate(most);
+        (device, heads)
+    };
+    devices.into_iter().map(fence).collect()
+}
+
+/// Custodians whom a grant in force names as such. Others the patient would never see: whoever has the lost device may have listed them.
+fn granted_custodians(charter: &Charter, ledger: &Ledger, view: &View) -> Vec<Custodian> {
     let now = crate::time::now();
-    let granted = |party: &PartyKey| ledger.lanes().any(|lane| ledger.lane(lane).grants.values().any(|grant| grant.party == *party && grant.is_live(now)));
-    // While the charter is contested no grant stands.
-    ledger.charter().custodians.iter().map(|listed| listed.party).filter(|party| ledger.contested() || granted(party)).collect()
+    let granted = |party: &PartyKey| {
+        let mut grants = view.grants.iter().filter(|(_, open)| open.party == *party && open.terms.custodian);
+        grants.any(|(grant, open)| open.terms.expires.is_none_or(|end| now < end) && !ledger.lane(&open.circle).revokes.contains_key(grant))
+    };
+    let (kept, dropped): (Vec<_>, Vec<_>) = charter.custodians.iter().cloned().partition(|listed| granted(&listed.party));
+    if !dropped.is_empty() {
+        tracing::warn!(custodians = dropped.len(), "no grant names them: they are custodians no longer");
+    }
+    kept
 }
 
 /// Takes the cards of all parties over from the grants, so that this device can reach them.
-fn contacts(core: &mut Core, id: &LedgerId) -> Result<(), ApiError> {
-    let (_, view) = core.open(id)?;
+fn contacts(core: &mut Core, view: &View) -> Result<(), ApiError> {
     let cards: Vec<_> =
         view.grants.values().filter_map(|grant| Some(grant.card.clone()?.verify().ok()?).filter(|card| card.profile.party == grant.party)).collect();
     for card in cards {
@@ -285,7 +329,7 @@ fn find_keyring(core: &Core, id: &LedgerId, words: &RecoveryWords) -> Result<Key
     let recovery = Identity::from_seed(&words.recovery_seed());
     let decided = ledger.decided_charter();
     let (lane, wanted) = (decided.keyring_lane, &decided.keyring);
-    let keyrings = ledger.entries(&lane).filter(|entry| ledger.is_device(&entry.author())).filter_map(|entry| {
+    let keyrings = ledger.entries(&lane).filter(|entry| ledger.is_listed(&entry.author())).filter_map(|entry| {
         let body = open(entry.body.as_ref()?, &recovery).ok()?;
         decode::<KeyBody>(&body).ok()?.keyring.filter(|keyring| crate::charter::keyring_lane(&keyring.secret) == lane)
     });
@@ -301,8 +345,7 @@ fn find_keyring(core: &Core, id: &LedgerId, words: &RecoveryWords) -> Result<Key
 }
 
 /// Every lane and epoch identity that can be read, and a new one for each circle.
-fn held_keys(core: &Core, id: &LedgerId) -> Result<Vec<LaneKey>, ApiError> {
-    let (ledger, view) = core.open(id)?;
+fn held_keys(ledger: &Ledger, view: &View) -> Vec<LaneKey> {
     let mut keys = Vec::new();
     for (lane, purpose) in &view.lanes {
         if let Purpose::Circle(party) = purpose {
@@ -316,7 +359,7 @@ fn held_keys(core: &Core, id: &LedgerId) -> Result<Vec<LaneKey>, ApiError> {
         let Some(Purpose::Catalog(compartment)) = view.lanes.get(&lane) else { continue };
         keys.push(LaneKey { lane, epoch: Some(*epoch), purpose: compartment.to_string(), identity: Seed::new(*identity.expose_seed()) });
     }
-    Ok(keys)
+    keys
 }
 
 #[cfg(test)]
@@ -358,6 +401,32 @@ mod tests {
         Request::Import { paths: vec![record.into()], patient: None }
     }
 
+    /// A charter of the lost device's root may suspend it before anything that it has ever signed.
+    #[tokio::test]
+    async fn what_was_signed_before_a_thief_suspends_the_device_counts() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let home = Home::new(directory.path().join("home"));
+        setup::init(&home, Kind::Patient, "Maria", None).expect("a home");
+        let node = Node::open(&home, None).await.expect("a node");
+        node.ask(import(&directory, "first")).await.expect("an import");
+        node.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            let mut writer = Writer::new(core, id).expect("a writer");
+            writer.charter(|next| next.devices.iter_mut().for_each(|device| device.suspended = Some(Vec::new()))).expect("a charter");
+            writer.commit().expect("stored");
+            let (ledger, view) = core.open(&id).expect("a view");
+            assert!(view.catalogs().next().is_some() && view.documents(ledger).iter().all(|document| document.quarantined), "nothing of it stands");
+            let before = as_decided(ledger).expect("a ledger");
+            let patient = core.keys.patient.as_ref().expect("a patient");
+            let mut view = View::owner(patient.keyring.share(), Seed::new(*patient.keyring_secret.expose()), &before);
+            view.read_all(&before);
+            assert!(view.documents(&before).iter().all(|document| !document.quarantined) && !held_keys(&before, &view).is_empty());
+            let [(device, heads)] = fences(&before, &view).try_into().expect("one device");
+            assert_eq!((device, heads.len()), (core.keys.author(), before.lanes().count()));
+        });
+        node.stop().await.expect("the end");
+    }
+
     /// A root of a device signs whatever it likes: also what nobody could follow, or whom the patient never named.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_a_thief_makes_of_the_charter_does_not_outlast_the_words() {
@@ -386,6 +455,10 @@ mod tests {
                     next.keyring = keyring;
                     next.keyring_lane = chartmesh_identity::LaneId::new([7; 32]);
                     next.custodians.push(accomplice);
+                    // There is no place for another one.
+                    while next.devices.len() < 128 {
+                        next.devices.push(chartmesh_ledger::Device { key: SigningSecret::generate().author(), ..next.devices[0].clone() });
+                    }
                 })
                 .expect("a charter");
             writer.commit().expect("stored");

@@ -125,6 +125,15 @@ impl View {
         self.under != ledger.charter_heads()
     }
 
+    /// Opens what can be opened of a ledger. Envelopes last: what is known from elsewhere need not be opened.
+    pub(crate) fn read_all(&mut self, ledger: &Ledger) {
+        let is_envelope = |entry: &&Entry| matches!(entry.header.action, Action::Envelope { .. });
+        let (envelopes, rest): (Vec<_>, Vec<_>) = ledger.lanes().flat_map(|lane| ledger.entries(lane)).partition(is_envelope);
+        for entries in [rest, envelopes] {
+            self.read(ledger, entries.into_iter().map(Entry::hash));
+        }
+    }
+
     /// Opens what can be opened of these entries and, with what comes to light, of those that had to wait.
     pub(crate) fn read(&mut self, ledger: &Ledger, entries: impl IntoIterator<Item = EntryHash>) {
         self.waiting.extend(entries);
@@ -208,7 +217,7 @@ impl View {
             return None;
         }
         // A device may carry on what others wrote; anybody else speaks for itself alone.
-        let honest = manifest.publisher == entry.author() && (ledger.is_device(&entry.author()) || manifest.author == entry.author());
+        let honest = manifest.publisher == entry.author() && (ledger.is_listed(&entry.author()) || manifest.author == entry.author());
         Some(Document {
             lane: Some(lane),
             publish: *publish,
@@ -227,30 +236,34 @@ impl View {
             let candidates = self.candidates.remove(&hash).unwrap_or_default();
             candidates.iter().for_each(|seed| self.learn_epoch(hash, recipient, seed));
         }
+        if let Action::Grant { id, .. } = &entry.header.action
+            && ledger.lane(&lane).grants.get(id).is_some_and(|grant| grant.entry == hash)
+        {
+            // Whatever another Grant with its id says.
+            self.grants.remove(id);
+        }
         let Some(body) = &entry.body else { return true };
         match &entry.header.action {
             Action::Key {} => {
                 let Some(keyring) = &self.keyring else { return true };
                 if let Some(body) = opened::<KeyBody>(body, &keyring.identity) {
-                    let believed = is_believed(ledger, entry);
-                    body.keys.into_iter().for_each(|key| self.learn(ledger, key, believed));
+                    let belief = Belief::of(ledger, entry);
+                    body.keys.into_iter().for_each(|key| self.learn(ledger, key, belief));
                 }
                 true
             }
             Action::Grant { id, party, .. } => self.in_circle(lane, body, |view, body: GrantBody| {
-                let Some(terms) = from_canonical::<Terms>(&body.terms).ok().filter(|_| is_believed(ledger, entry)) else { return };
+                let Some(terms) = from_canonical::<Terms>(&body.terms).ok().filter(|_| Belief::of(ledger, entry) != Belief::None) else { return };
                 let card = body.card.map(|card| Signed::from_bytes(card.into_vec()));
                 let grant = OpenGrant { terms, party: *party, party_name: body.party_name, card, circle: lane, time: entry.header.time };
-                if ledger.lane(&lane).grants.get(id).is_some_and(|grant| grant.entry == hash) {
+                if ledger.lane(&lane).grants.get(id).is_none_or(|grant| grant.entry == hash) {
                     view.grants.insert(*id, grant);
-                } else {
-                    view.grants.entry(*id).or_insert(grant);
                 }
             }),
             // Devices have from the keyring what it hands over, but where an entry of that was lost or came late.
             Action::Envelope { epochs, documents, .. } if self.keyring.is_some() && self.has(epochs, documents) => true,
             Action::Envelope { grant, .. } => self.in_circle(lane, body, |view, body: EnvelopeBody| {
-                view.learn_envelope(ledger, *grant, body, is_believed(ledger, entry));
+                view.learn_envelope(ledger, *grant, body, Belief::of(ledger, entry));
             }),
             Action::Receipt { .. } => self.in_circle(lane, body, |view, body: ReceiptBody| {
                 view.receipts.insert(hash, body);
@@ -258,8 +271,8 @@ impl View {
             Action::Epoch { .. } => {
                 let Some(identity) = self.epochs.get(&hash) else { return false };
                 if let Some(body) = opened::<EpochBody>(body, identity) {
-                    let believed = is_believed(ledger, entry);
-                    body.predecessors.into_iter().filter(|key| key.epoch.is_some()).for_each(|key| self.learn(ledger, key, believed));
+                    let belief = Belief::of(ledger, entry);
+                    body.predecessors.into_iter().filter(|key| key.epoch.is_some()).for_each(|key| self.learn(ledger, key, belief));
                 }
                 true
             }
@@ -282,7 +295,7 @@ impl View {
                 true
             }
             Action::Revoke { grant, .. } => self.in_circle(lane, body, |view, body: RevokeBody| {
-                if !body.reason.is_empty() && is_believed(ledger, entry) {
+                if !body.reason.is_empty() && Belief::of(ledger, entry) != Belief::None {
                     view.reasons.insert(*grant, body.reason);
                 }
             }),
@@ -304,12 +317,12 @@ impl View {
     }
 
     /// Takes in an identity that was found in the keyring, or in what an epoch tells of those before it.
-    fn learn(&mut self, ledger: &Ledger, key: LaneKey, believed: bool) {
+    fn learn(&mut self, ledger: &Ledger, key: LaneKey, belief: Belief) {
         if let Some(epoch) = key.epoch {
-            self.learn_catalog(key.lane, &key.purpose, believed);
-            self.learn_candidate(ledger, epoch, key.identity, believed);
+            self.learn_catalog(key.lane, &key.purpose, belief);
+            self.learn_candidate(ledger, epoch, key.identity, belief);
         } else if let Ok(party) = key.purpose.parse()
-            && believed
+            && belief != Belief::None
             && self.is_named(&key.lane, &format!("circle/{party}"))
         {
             self.lanes.insert(key.lane, Purpose::Circle(party));
@@ -326,11 +339,11 @@ impl View {
     }
 
     /// Takes in what is said to be the identity of an epoch. Where that is not here yet, it is kept until it comes, if it is believed.
-    fn learn_candidate(&mut self, ledger: &Ledger, epoch: EntryHash, seed: Seed, believed: bool) {
+    fn learn_candidate(&mut self, ledger: &Ledger, epoch: EntryHash, seed: Seed, belief: Belief) {
         match ledger.get(&epoch).map(|entry| &entry.header.action) {
             Some(Action::Epoch { recipient, .. }) => self.learn_epoch(epoch, recipient, &seed),
             Some(_) => {}
-            None if believed => {
+            None if belief != Belief::None => {
                 let candidates = self.candidates.entry(epoch).or_default();
                 if candidates.iter().all(|other| other.expose() != seed.expose()) {
                     candidates.push(seed);
@@ -352,31 +365,41 @@ impl View {
         }
     }
 
-    fn learn_catalog(&mut self, lane: LaneId, name: &str, believed: bool) {
+    fn learn_catalog(&mut self, lane: LaneId, name: &str, belief: Belief) {
         let Ok(compartment) = name.parse::<Compartment>() else { return };
         if self.catalogs.get(&lane) == Some(&compartment) {
             return;
         }
-        if if self.keyring.is_some() { self.is_named(&lane, &format!("catalog/{compartment}")) } else { believed } {
+        let believed = match (&self.keyring, belief) {
+            (Some(_), _) => self.is_named(&lane, &format!("catalog/{compartment}")),
+            (None, Belief::Full) => true,
+            (None, Belief::Past) => !self.lanes.contains_key(&lane),
+            (None, Belief::None) => false,
+        };
+        if believed {
             self.lanes.insert(lane, Purpose::Catalog(compartment));
             self.catalogs.insert(lane, compartment);
         }
     }
 
-    fn learn_envelope(&mut self, ledger: &Ledger, grant: GrantId, body: EnvelopeBody, believed: bool) {
+    fn learn_envelope(&mut self, ledger: &Ledger, grant: GrantId, body: EnvelopeBody, belief: Belief) {
         for access in body.catalogs {
-            self.learn_catalog(access.lane, &access.compartment, believed);
+            self.learn_catalog(access.lane, &access.compartment, belief);
             if let Some(seed) = access.identity {
-                self.learn_candidate(ledger, access.epoch, seed, believed);
+                self.learn_candidate(ledger, access.epoch, seed, belief);
             }
-            if let Some(salt) = access.salt.filter(|_| believed) {
+            if let Some(salt) = access.salt.filter(|_| belief != Belief::None) {
                 self.writes.entry(access.lane).or_default().push(WriteAccess { grant, id: access.access, salt });
             }
         }
-        if !believed {
+        if belief == Belief::None {
             return;
         }
         for file in body.files {
+            // A device sees for itself what is published.
+            if self.keyring.is_some() && ledger.get(&file.publish).is_none() {
+                continue;
+            }
             if let Ok(manifest) = from_canonical::<Manifest>(&file.manifest) {
                 self.files.insert((file.publish, file.blob), (FileKey::new(*file.key.expose()), manifest));
             }
@@ -387,12 +410,27 @@ impl View {
     }
 }
 
-/// Whether what an entry says counts: its author has authority, whatever has become of its grant. While the charter is contested it is enough to have it under the one before: no
-/// rival closes a chart that was open.
-fn is_believed(ledger: &Ledger, entry: &Entry) -> bool {
-    let verdict = ledger.lane(&entry.header.lane).verdicts.get(&entry.hash());
-    matches!(verdict, Some(Verdict::Stands | Verdict::Stale | Verdict::Void(Void::Revoked | Void::NoGrant | Void::WrongLane)))
-        || (ledger.contested() && ledger.charter().active_devices().any(|device| device.key == entry.author()))
+/// How far what an entry says counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Belief {
+    /// Its author has no authority for it.
+    None,
+    /// Its author had authority, and is suspended since: what others say comes first.
+    Past,
+    Full,
+}
+
+impl Belief {
+    /// Its author has authority, whatever has become of its grant. While the charter is contested it is enough to have it under the one before: no rival closes a chart that was open.
+    fn of(ledger: &Ledger, entry: &Entry) -> Self {
+        let verdict = ledger.lane(&entry.header.lane).verdicts.get(&entry.hash());
+        let stands = matches!(verdict, Some(Verdict::Stands | Verdict::Stale | Verdict::Void(Void::Revoked | Void::NoGrant | Void::WrongLane)));
+        match ledger.charter().active_devices().any(|device| device.key == entry.author()) {
+            true if stands || ledger.contested() => Self::Full,
+            false if stands => Self::Past,
+            _ => Self::None,
+        }
+    }
 }
 
 /// A body that the identity opens and that has the expected form; anything else says nothing.

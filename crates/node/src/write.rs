@@ -77,6 +77,8 @@ impl<'a> Writer<'a> {
             unknown: Vec::new(),
         };
         let entry = Entry::sign(header, parts.body, &self.core.keys.signing);
+        // What nobody could read must not be stored either.
+        entry.check_bounds().map_err(|error| ApiError::refused(format_args!("this change is larger than an entry may be: {error}")))?;
         let hash = entry.hash();
         let held = self.core.replica.ledgers.get_mut(&self.ledger).ok_or_else(|| ApiError::failed("an unknown ledger"))?;
         self.open = true;
@@ -94,13 +96,11 @@ impl<'a> Writer<'a> {
         self.charter_by(&root, prev, base, change)
     }
 
-    /// As [`Writer::charter`], decided by the root of the recovery words: no version of a device's root can come beside it. Of what devices' roots have changed since such a root
-    /// last decided it begins with their devices and custodians alone: whoever stole one may have made the charter such that nobody could follow it.
+    /// As [`Writer::charter`], decided by the root of the recovery words: no version of a device's root can come beside it. It begins with the last version that such a root decided:
+    /// whoever stole a device may have signed one since that suspends the honest ones, or that nobody could follow.
     pub(crate) fn charter_by_words(&mut self, root: &SigningSecret, change: impl FnOnce(&mut Charter)) -> Result<(), ApiError> {
         let ledger = self.core.ledger(&self.ledger)?;
-        let (prev, _) = ledger.decided();
-        let Charter { devices, custodians, .. } = ledger.charter().clone();
-        let base = Charter { devices, custodians, ..ledger.decided_charter().clone() };
+        let (prev, base) = (ledger.decided().0, ledger.decided_charter().clone());
         self.charter_by(root, prev, base, change)
     }
 
@@ -151,7 +151,9 @@ impl<'a> Writer<'a> {
         if let Some(view) = core.views.get_mut(&id) {
             view.told(manifests);
         }
-        core.refresh(id, entries.iter().copied())?;
+        if let Err(error) = core.refresh(id, entries.iter().copied()) {
+            return Err(core.break_off(error));
+        }
         core.sessions.changed(id);
         Ok(entries)
     }

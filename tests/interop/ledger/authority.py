@@ -27,7 +27,7 @@ class Lane:
         self.entries, self.logs = entries, Logs(entries)
         by_devices = [entry for entry in entries.values() if entry.author in charter.devices]
         self.given = [entry for entry in by_devices if entry.code in ("grant", "admit") and entry.action_is_known]
-        self.standing = [entry for entry in by_devices if self.device_verdict(entry) == STANDS]
+        self.standing = [entry for entry in by_devices if entry.author in charter.listed and self.device_verdict(entry) == STANDS]
         self.grants, self.admits = self.ids("grant", "id"), self.ids("admit", "id")
         self.revokes, self.bars = self.ids("revoke", "grant"), self.ids("bar", "id")
         self.epochs = [entry for entry in self.standing if entry.code == "epoch"]
@@ -52,7 +52,7 @@ class Lane:
         return admit is not None and admit["id"] == given.arguments["id"] and commits_to(given, entry, admit["salt"])
 
     def verdict(self, entry):
-        if entry.author in self.charter.devices:
+        if entry.author in self.charter.listed:
             verdict = self.device_verdict(entry)
             if verdict == STANDS:
                 verdict = self.settled(entry)
@@ -135,7 +135,7 @@ class Lane:
         publish = self.entries.get(withdraw.arguments["publish"])
         if publish is None or publish.code != "publish" or not publish.is_understood:
             return True
-        by_device = publish.author in self.charter.devices
+        by_device = publish.author in self.charter.listed
         return not by_device and publish.party == withdraw.party and publish.uses.get("admit", {}).get("id") == withdraw.uses["admit"]["id"]
 
     # Epochs.

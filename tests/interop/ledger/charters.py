@@ -104,8 +104,9 @@ class Charter:
         self.last = list(self.settle(first))
         self.contested = self.fork(first)
         self.in_force = self.contested or self.last[0]
-        # Void versions count here: whether what their devices wrote stands is another question.
+        # Devices of void versions may have a place; what is judged as a device's is of one in a version that is not void.
         self.devices = {key for version in self.versions.values() for key in version.devices}
+        self.listed = {key for version in self.kept(first) for key in version.devices}
 
     def rivals(self, version):
         """What follows a version: the lowest rank voids the others and their successors; of several of rank 0 the lowest hash holds."""
@@ -113,6 +114,12 @@ class Charter:
         best = min((other.rank for other in followers), default=0)
         rivals = sorted((other for other in followers if other.rank == best), key=lambda other: other.hash)
         return rivals[:1] if best == 0 else rivals
+
+    def kept(self, version):
+        """A version and all that follow it and are not void."""
+        yield version
+        for rival in self.rivals(version):
+            yield from self.kept(rival)
 
     def settle(self, version):
         rivals = self.rivals(version)

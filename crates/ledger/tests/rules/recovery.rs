@@ -1,7 +1,7 @@
 //! What the words decide, and what is owed once a device is suspended.
 
 use chartmesh_identity::{AccessId, CharterHash};
-use chartmesh_ledger::{Duty, Refusal, Wanted, duties};
+use chartmesh_ledger::{Device, Duty, Refusal, Verdict, Wanted, duties};
 
 use crate::world::*;
 
@@ -15,7 +15,7 @@ fn nothing_contests_what_the_words_have_decided() {
     w.charter(&one);
     w.charter(&two);
     assert_eq!(w.ledger.decided(), (CharterHash::of(w.genesis.as_bytes()), 0));
-    // As a recovery makes it: what the version in force says, after the last one that rank 0 decided on.
+    // As a recovery makes it: after the last one that rank 0 decided on.
     let (prev, version) = w.ledger.decided();
     let words = next_charter(id, &two, 1, |charter| {
         (charter.prev, charter.version) = (Some(prev), version + 1);
@@ -56,4 +56,38 @@ fn a_suspended_device_knows_no_epoch_for_long() {
     w.add(&next);
     assert_eq!(w.ledger.lane(&CATALOG).usable, Some(next.hash()));
     assert_eq!(duties(&w.ledger, &Wanted::default(), 0), []);
+}
+
+#[test]
+fn an_epoch_of_a_suspended_device_is_replaced_also_if_it_covers_itself() {
+    let mut w = World::new();
+    let first = w.set_up();
+    let of_device = AccessId::of_device(&w.b.author());
+    let own = w.b.write(CATALOG, epoch(2, vec![first], vec![of_device]));
+    w.add(&own);
+    assert_eq!(duties(&w.ledger, &Wanted::default(), 0), []);
+    w.suspend(11, vec![head(&own)]);
+    assert_eq!(w.ledger.lane(&CATALOG).usable, Some(own.hash()), "it was made before the fence");
+    assert_eq!(duties(&w.ledger, &Wanted::default(), 0), [Duty::Epoch { catalog: CATALOG }]);
+    let next = w.a.write(CATALOG, epoch(3, vec![own.hash()], vec![of_device]));
+    w.add(&next);
+    assert_eq!(duties(&w.ledger, &Wanted::default(), 0), []);
+}
+
+/// A thief lists a provider among the devices, of which that one then would be one without authority.
+#[test]
+fn a_void_charter_makes_nobody_a_device() {
+    let mut w = World::new();
+    let id = w.ledger.id();
+    let epoch = w.set_up();
+    let publish = w.x.contribute(Some(epoch), 1);
+    assert_eq!(w.judge(&publish), Verdict::Stands);
+    w.suspend(11, vec![]);
+    let listed = Device { key: w.x.author(), ..device(12) };
+    let rival = next_charter(id, &w.genesis, 2, |charter| charter.devices.push(listed));
+    w.charter(&rival);
+    assert!(w.ledger.is_device(&w.x.author()) && !w.ledger.is_listed(&w.x.author()));
+    assert_eq!(w.verdict(&publish), Verdict::Stands);
+    let late = w.x.contribute(Some(epoch), 2);
+    assert_eq!(w.judge(&late), Verdict::Stands);
 }

@@ -1,8 +1,8 @@
 //! Which charter version is in force, and which are the last ones of its rivals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chartmesh_identity::CharterHash;
+use chartmesh_identity::{AuthorKey, CharterHash};
 use chartmesh_ledger::Charter;
 
 /// The version in force, and the last versions under which something may stand: several while it is contested.
@@ -21,6 +21,17 @@ pub(super) fn in_force(charters: &BTreeMap<CharterHash, &Charter>) -> (Charter, 
             }
         }
     }
+}
+
+/// Everybody whom a version that is not void lists as a device.
+pub(super) fn devices(charters: &BTreeMap<CharterHash, &Charter>) -> BTreeSet<AuthorKey> {
+    let mut devices = BTreeSet::new();
+    let mut kept: Vec<CharterHash> = charters.iter().filter(|(_, charter)| charter.version == 0).map(|(hash, _)| *hash).collect();
+    while let Some(version) = kept.pop() {
+        devices.extend(charters[&version].devices.iter().map(|device| device.key));
+        kept.extend(rivals(charters, &version));
+    }
+    devices
 }
 
 fn follow(charters: &BTreeMap<CharterHash, &Charter>, version: &CharterHash, ends: &mut Vec<Charter>) {

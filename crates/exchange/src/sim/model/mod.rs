@@ -38,7 +38,7 @@ impl<'a> Model<'a> {
     pub fn of(copy: &'a Ledger, known: &BTreeMap<CharterHash, Charter>) -> Self {
         let charters: BTreeMap<CharterHash, &Charter> = copy.charter_versions().map(|(hash, _)| (hash, &known[&hash])).collect();
         let (in_force, ends) = charters::in_force(&charters);
-        let devices: BTreeSet<AuthorKey> = charters.values().flat_map(|charter| charter.devices.iter().map(|device| device.key)).collect();
+        let devices = charters::devices(&charters);
         let mut model = Self {
             rulings: BTreeMap::new(),
             usable: BTreeMap::new(),
