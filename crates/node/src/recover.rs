@@ -10,7 +10,7 @@ use std::{
 };
 
 use chartmesh_identity::{AuthorKey, Card, CharterHash, Kind, LedgerId, PartyKey, RecoveryWords, Signed, SigningSecret, Ticket};
-use chartmesh_ledger::{Action, Charter, Custodian, Head, KeyBody, KeyringKey, LaneKey, Ledger, Refusal, Root, Seed, decode};
+use chartmesh_ledger::{Action, Custodian, Head, KeyBody, KeyringKey, LaneKey, Ledger, Refusal, Root, Seed, decode};
 use chartmesh_sealing::{Identity, open};
 use chartmesh_vault::Vault;
 use serde::{Deserialize, Serialize};
@@ -232,7 +232,7 @@ fn take_over(
     let this = device(&core.keys);
     let fences = fences(&before, &view);
     let suspended = fences.len() as u64;
-    let custodians = granted_custodians(core.ledger(&id)?.charter(), &before, &view);
+    let custodians = granted_custodians(core.ledger(&id)?, &before, &view)?;
     let mut writer = Writer::new(core, id)?;
     writer.charter_by_words(&words.root(), |next| {
         for device in &mut next.devices {
@@ -299,18 +299,24 @@ fn fences(ledger: &Ledger, view: &View) -> Vec<(AuthorKey, Vec<Head>)> {
     devices.into_iter().map(fence).collect()
 }
 
-/// Custodians whom a grant in force names as such. Others the patient would never see: whoever has the lost device may have listed them.
-fn granted_custodians(charter: &Charter, ledger: &Ledger, view: &View) -> Vec<Custodian> {
+/// Custodians that the charter in force lists and some grant names as such, and those that any version lists and a grant in force names. Others the patient would never see: whoever has
+/// the lost device may have listed them, and may have left out who should be there.
+fn granted_custodians(held: &Ledger, before: &Ledger, view: &View) -> Result<Vec<Custodian>, ApiError> {
     let now = crate::time::now();
-    let granted = |party: &PartyKey| {
+    let named = |party: &PartyKey, in_force: bool| {
         let mut grants = view.grants.iter().filter(|(_, open)| open.party == *party && open.terms.custodian);
-        grants.any(|(grant, open)| open.terms.expires.is_none_or(|end| now < end) && !ledger.lane(&open.circle).revokes.contains_key(grant))
+        grants.any(|(grant, open)| !in_force || (open.terms.expires.is_none_or(|end| now < end) && !before.lane(&open.circle).revokes.contains_key(grant)))
     };
-    let (kept, dropped): (Vec<_>, Vec<_>) = charter.custodians.iter().cloned().partition(|listed| granted(&listed.party));
-    if !dropped.is_empty() {
-        tracing::warn!(custodians = dropped.len(), "no grant names them: they are custodians no longer");
+    let mut kept: Vec<Custodian> = held.charter().custodians.iter().filter(|listed| named(&listed.party, false)).cloned().collect();
+    let versions: Vec<_> = held.charters().cloned().collect();
+    for version in versions.into_iter().rev() {
+        for listed in &version.verify().map_err(ApiError::failed)?.custodians {
+            if named(&listed.party, true) && kept.iter().all(|other| other.party != listed.party) {
+                kept.push(listed.clone());
+            }
+        }
     }
-    kept
+    Ok(kept)
 }
 
 /// Takes the cards of all parties over from the grants, so that this device can reach them.

@@ -253,9 +253,10 @@ impl View {
                 true
             }
             Action::Grant { id, party, .. } => self.in_circle(lane, body, |view, body: GrantBody| {
-                let Some(terms) = from_canonical::<Terms>(&body.terms).ok().filter(|_| Belief::of(ledger, entry) != Belief::None) else { return };
+                let Ok(terms) = from_canonical::<Terms>(&body.terms) else { return };
                 let card = body.card.map(|card| Signed::from_bytes(card.into_vec()));
                 let grant = OpenGrant { terms, party: *party, party_name: body.party_name, card, circle: lane, time: entry.header.time };
+                // One that does not stand gives nothing, and is shown as such.
                 if ledger.lane(&lane).grants.get(id).is_none_or(|grant| grant.entry == hash) {
                     view.grants.insert(*id, grant);
                 }
@@ -415,7 +416,7 @@ impl View {
 enum Belief {
     /// Its author has no authority for it.
     None,
-    /// Its author had authority, and is suspended since: what others say comes first.
+    /// Its author had authority and is suspended since, or has signed something else in its place, as a home does that was put back from a copy: what others say comes first.
     Past,
     Full,
 }
@@ -428,6 +429,7 @@ impl Belief {
         match ledger.charter().active_devices().any(|device| device.key == entry.author()) {
             true if stands || ledger.contested() => Self::Full,
             false if stands => Self::Past,
+            _ if verdict == Some(&Verdict::Void(Void::Forked)) => Self::Past,
             _ => Self::None,
         }
     }

@@ -255,3 +255,27 @@ async fn what_the_keyring_lacks_is_taken_from_envelopes() {
     });
     node.stop().await.expect("stopped");
 }
+
+/// As when a home was put back from a copy and went on.
+#[tokio::test]
+async fn a_forked_keyring_still_opens_what_was_put_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (node, _) = patient(&directory).await;
+    node.with(|core| {
+        let id = core.own_ledger().expect("a patient");
+        let before = decisive(core, id);
+        let lane = core.ledger(&id).expect("a ledger").charter().keyring_lane;
+        let ledger = core.replica.ledgers.get_mut(&id).expect("a ledger");
+        let second = ledger.entries(&lane).find(|entry| entry.header.seq == 2).expect("an entry");
+        let other = EntryHeader { time: 0, ..(*second.header).clone() };
+        let entry = Entry::sign(other, second.body.clone(), &core.keys.signing);
+        let hash = entry.hash();
+        ledger.add_entry(entry).expect("it follows");
+        assert!(ledger.lane(&lane).verdicts.values().filter(|verdict| **verdict == Verdict::Void(Void::Forked)).count() > 2);
+        core.persist(id, &[], &[hash]).expect("stored");
+        core.open_view(id).expect("a view");
+        assert_eq!(decisive(core, id), before);
+        assert_eq!(before.circles.len(), 2);
+    });
+    node.stop().await.expect("stopped");
+}
