@@ -253,8 +253,8 @@ fn take_over(
         writer.entry(lane, Action::Key {}, Parts::body(body))?;
     }
     store_keys(&mut writer, &id, held)?;
+    // The charter is a new one: all is read anew with it.
     writer.commit()?;
-    core.open_view(id)?;
     renew_all(core, &id)?;
     finish_vault(&mut core.vault, passphrase)?;
     Ok(suspended)
@@ -377,13 +377,23 @@ mod tests {
         setup,
     };
 
+    async fn patient(directory: &tempfile::TempDir) -> (Node, RecoveryWords) {
+        let home = Home::new(directory.path().join("home"));
+        let words = setup::init(&home, Kind::Patient, "Maria", None).expect("a home").words.expect("words");
+        (Node::open(&home, None).await.expect("a node"), words)
+    }
+
+    fn import(directory: &tempfile::TempDir, name: &str) -> Request {
+        let record = directory.path().join(name);
+        std::fs::write(&record, format!(r#"{{"resourceType":"Observation","id":"{name}","status":"final","code":{{"text":"HbA1c"}}}}"#)).expect("a file");
+        Request::Import { paths: vec![record.into()], patient: None }
+    }
+
     /// Whoever has the lost device can write entries of the keyring until it is suspended.
     #[tokio::test]
     async fn a_keyring_that_names_other_lanes_is_passed_over() {
         let directory = tempfile::tempdir().expect("a directory");
-        let home = Home::new(directory.path().join("home"));
-        let words = setup::init(&home, Kind::Patient, "Maria", None).expect("a home").words.expect("words");
-        let node = Node::open(&home, None).await.expect("a node");
+        let (node, words) = patient(&directory).await;
         node.with(|core| {
             let id = core.own_ledger().expect("a patient");
             let patient = core.keys.patient.as_ref().expect("a patient");
@@ -401,19 +411,11 @@ mod tests {
         node.stop().await.expect("the end");
     }
 
-    fn import(directory: &tempfile::TempDir, name: &str) -> Request {
-        let record = directory.path().join(name);
-        std::fs::write(&record, format!(r#"{{"resourceType":"Observation","id":"{name}","status":"final","code":{{"text":"HbA1c"}}}}"#)).expect("a file");
-        Request::Import { paths: vec![record.into()], patient: None }
-    }
-
     /// A charter of the lost device's root may suspend it before anything that it has ever signed.
     #[tokio::test]
     async fn what_was_signed_before_a_thief_suspends_the_device_counts() {
         let directory = tempfile::tempdir().expect("a directory");
-        let home = Home::new(directory.path().join("home"));
-        setup::init(&home, Kind::Patient, "Maria", None).expect("a home");
-        let node = Node::open(&home, None).await.expect("a node");
+        let (node, _) = patient(&directory).await;
         node.ask(import(&directory, "first")).await.expect("an import");
         node.with(|core| {
             let id = core.own_ledger().expect("a patient");
@@ -437,9 +439,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_a_thief_makes_of_the_charter_does_not_outlast_the_words() {
         let directory = tempfile::tempdir().expect("a directory");
-        let home = Home::new(directory.path().join("home"));
-        let words = setup::init(&home, Kind::Patient, "Maria", None).expect("a home").words.expect("words");
-        let stolen = Node::open(&home, None).await.expect("a node");
+        let (stolen, words) = patient(&directory).await;
         stolen.ask(import(&directory, "first")).await.expect("an import");
         stolen.with(|core| {
             let id = core.own_ledger().expect("a patient");
