@@ -77,6 +77,49 @@ fn words_and_a_custodian_bring_everything_back_and_disown_the_old_device() {
     keeping.stop();
 }
 
+/// A device that was stolen can strike off whoever keeps the records, and nobody tells that from what the patient did.
+#[test]
+fn the_words_bring_everything_back_from_a_custodian_that_a_thief_struck_off() {
+    let world = World::new();
+    let patient = chart::patient(&world, "maria");
+    let all = chart::readable(&patient);
+    let custodian = world.home("custodian", "vaultco");
+    let keeping = custodian.serve();
+    patient.meets(&custodian);
+    let custody = patient.grants("vaultco", &["--custodian"]);
+    patient.json(&["sync"]);
+    let documents = chart::documents(&patient, |_| true);
+    until("the custodian has everything", || chart::documents(&custodian, |_| true) == documents && custodian.json(&["status"])["pending"] == 0);
+    let thief = world.copy(&patient, "stolen");
+    std::fs::remove_dir_all(patient.path()).expect("the device is lost");
+    thief.json(&["consent", "revoke", &custody]);
+    thief.json(&["sync"]);
+    thief.json(&["import", &world.write("thief.json", &chart::result("by-the-thief"))]);
+    thief.run(&["sync", "--timeout", "5s"]);
+    assert_eq!(chart::documents(&custodian, |_| true), documents, "it keeps nothing any more");
+
+    let new = world.bare("new");
+    let (words, ticket) = (world.name("maria.words"), custodian.ticket());
+    let recover = ["recover", "--words-file", &words, "--from", &ticket, "--no-passphrase"];
+    let said = new.fails(3, &recover);
+    assert!(said.contains("may be old") && said.contains("--former"), "{said}");
+    assert!(!new.path().exists());
+    let back = new.json(&[&recover[..], &["--former"]].concat());
+    assert_eq!((&back["missing"], &back["suspended"]), (&0.into(), &1.into()), "{back}");
+    assert_eq!(chart::readable(&new), all);
+
+    // It is struck off until the patient grants it custody again; then it keeps what is new, and serves as before.
+    assert_eq!(new.json(&["import", &world.write("after.json", &chart::result("after"))])["published"], 1);
+    new.grants("vaultco", &["--custodian"]);
+    new.json(&["sync"]);
+    let documents = chart::documents(&new, |_| true);
+    until("the custodian has everything again", || chart::documents(&custodian, |_| true) == documents && custodian.json(&["status"])["pending"] == 0);
+    assert!(thief.fails(3, &["sync", "--timeout", "20s"]).contains("was replaced"));
+    assert!(!chart::readable(&thief).contains("Observation/after"));
+    assert!(!chart::readable(&new).contains("Observation/by-the-thief"));
+    keeping.stop();
+}
+
 #[test]
 fn recovery_that_fails_leaves_nothing_behind() {
     let world = World::new();

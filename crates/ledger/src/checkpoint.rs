@@ -57,13 +57,16 @@ impl Named for Checkpoint {
 }
 
 impl Checkpoint {
+    /// So many heads it has at most.
+    pub const MAX_HEADS: usize = 16 * MAX_LIST;
+
     /// Verifies a checkpoint and that an active device of the ledger signed it. To be asked again whenever the charter changes.
     pub fn read(signed: Signed<Self>, ledger: &Ledger) -> Result<Verified<Self>, CheckpointError> {
         let checkpoint = signed.verify()?;
         if checkpoint.ledger != ledger.id() {
             return Err(CheckpointError::OtherLedger);
         }
-        if checkpoint.heads.len() > 16 * MAX_LIST || checkpoint.cosignatures.len() > MAX_LIST {
+        if checkpoint.heads.len() > Self::MAX_HEADS || checkpoint.cosignatures.len() > MAX_LIST {
             return Err(CheckpointError::Bounds);
         }
         if !ledger.is_active(&checkpoint.author) {

@@ -15,7 +15,7 @@ use crate::{
     extend::extend,
     fence::{Fence, Head, Point},
     fork::ForkProof,
-    header::{Use, admit_hash},
+    header::{MAX_LIST, Use, admit_hash},
     history::History,
     log::{Entries, Log},
     refusal::{Added, Refusal},
@@ -129,6 +129,11 @@ impl Ledger {
         self.history.all().map(|(hash, charter)| (*hash, charter.signed()))
     }
 
+    /// As [`Ledger::charters`], read.
+    pub(crate) fn verified_charters(&self) -> impl Iterator<Item = &Charter> {
+        self.history.all().map(|(_, charter)| &**charter)
+    }
+
     /// Whether the charter in force and every rival of it list `root`, of whatever rank: only then does a claim by it give anything.
     pub fn is_root(&self, root: &RootKey) -> bool {
         self.charter().rank(root).is_some() && self.rivals().all(|charter| charter.rank(root).is_some())
@@ -136,7 +141,7 @@ impl Ledger {
 
     /// Whether any charter version held, be it voided or not, lists `root` with rank 0.
     pub fn was_of_rank_0(&self, root: &RootKey) -> bool {
-        self.history.all().any(|(_, charter)| charter.rank(root) == Some(0))
+        self.verified_charters().any(|charter| charter.rank(root) == Some(0))
     }
 
     /// Whether roots of one rank above 0 signed rival versions: what gives then stands only for devices that stand under each of them, until rank 0 decides.
@@ -316,10 +321,24 @@ impl Ledger {
         logs.flat_map(|(author, log)| log.tips(&self.entries).into_iter().map(|(seq, hash)| Head { lane: *lane, author: *author, seq, hash })).collect()
     }
 
-    /// The last undisputed entry of every log in a lane: what a Revoke, a Bar or an Epoch carries to say how much of the lane its author knew.
+    /// The last undisputed entry of every log in a lane: what an Epoch carries to say how much of the lane its author knew.
+    ///
+    /// As all fences, at most [`MAX_LIST`] points, those of devices first: whoever may write can do so as any number of nodes, and must not keep anybody from signing by that.
     pub fn fence(&self, lane: &LaneId) -> Fence {
+        self.fence_where(lane, |_| true)
+    }
+
+    /// The same of devices' logs and of those with an entry that rests on a grant or an access: what a Revoke or a Bar of it carries.
+    pub fn fence_of(&self, lane: &LaneId, rests: impl Fn(&Use) -> bool) -> Fence {
+        self.fence_where(lane, |log| log.from(1).filter_map(|hash| self.entries.get(&hash)?.header.uses.as_ref()).any(&rests))
+    }
+
+    fn fence_where(&self, lane: &LaneId, counts: impl Fn(&Log) -> bool) -> Fence {
         let logs = self.lanes.get(lane).into_iter().flat_map(|lane| &lane.logs);
-        Fence(logs.filter_map(|(author, log)| log.undisputed().map(|(seq, hash)| Point { author: *author, seq, hash })).collect())
+        let (devices, others): (Vec<_>, Vec<_>) = logs.partition(|(author, _)| self.is_listed(author));
+        let counted = devices.into_iter().chain(others.into_iter().filter(|(_, log)| counts(log)));
+        let points = counted.filter_map(|(author, log)| log.undisputed().map(|(seq, hash)| Point { author: *author, seq, hash }));
+        Fence(points.take(MAX_LIST).collect())
     }
 
     /// The last undisputed entry of one author in every lane: what a charter carries to suspend a device without losing what it did.

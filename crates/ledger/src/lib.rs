@@ -43,7 +43,7 @@ pub use header::{DEFAULT_MAX_AGE, EntryHeader, MAX_BODY, MAX_HEADER, MAX_LIST, S
 pub use invitation::Invitation;
 pub use ledger::{Ledger, Outcome};
 pub use refusal::{Added, Refusal};
-pub use serving::{LaneView, Peer, lane_view, lanes_for, may_have_blob, peer, shows, suspended};
+pub use serving::{LaneView, Peer, lane_view, lanes_for, may_have_blob, peer, shows, suspended, was_listed};
 pub use state::{
     AdmitState, BarState, ConfirmState, EnvelopeState, EpochState, GrantState, LaneState, PublishState, ReceiptState, RequestState, Revocation, Verdict, Void,
 };

@@ -70,6 +70,15 @@ pub fn suspended(ledger: &Ledger, party: &PartyKey, endpoint: &EndpointKey) -> b
     devices.any(|device| device.party == *party && device.endpoint == *endpoint && !ledger.is_active(&device.key))
 }
 
+/// Whether any charter version held, be it voided or not, lists a peer as a device or a custodian: it has been given everything. Whoever stole a device can strike the others
+/// off, and so they still answer the recovery words, which are the patient's.
+pub fn was_listed(ledger: &Ledger, party: &PartyKey, endpoint: &EndpointKey) -> bool {
+    ledger.verified_charters().any(|charter| {
+        let mut devices = charter.devices.iter().filter(|device| device.role == FULL);
+        devices.any(|device| device.party == *party && device.endpoint == *endpoint) || charter.custodians.iter().any(|custodian| custodian.party == *party)
+    })
+}
+
 /// The circles of a party: lanes in which a Grant to it stands.
 fn circles<'a>(ledger: &'a Ledger, party: &'a PartyKey) -> impl Iterator<Item = (&'a LaneId, &'a LaneState)> {
     let keyring = ledger.charter().keyring_lane;

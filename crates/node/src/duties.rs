@@ -9,7 +9,9 @@ use std::{
 use chartmesh_consent::{Coverage, PermitScope, Request, Scope, coverage, decide_scope};
 use chartmesh_exchange::Event;
 use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, Recipient, Signed, to_canonical};
-use chartmesh_ledger::{Action, Checkpoint, Duty, EnvelopeBody, EpochBody, KeyBody, LaneKey, Peer, Seed, Wanted, admit_hash, duties, lanes_for};
+use chartmesh_ledger::{
+    Action, Checkpoint, Duty, EnvelopeBody, EpochBody, KeyBody, LaneKey, Ledger, MAX_LIST, Peer, Seed, Use, Wanted, admit_hash, duties, lanes_for,
+};
 use chartmesh_records::{Compartment, Sensitivity};
 use chartmesh_sealing::Identity;
 use chartmesh_vault::Table;
@@ -141,13 +143,14 @@ impl Core {
     fn perform(&mut self, id: &LedgerId) -> Result<bool, ApiError> {
         let wanted = self.wanted(id)?;
         let now = time::now();
+        let ledger = self.ledger(id)?;
         // A thief's device may have begun catalogs that nobody can name: nothing is sealed to those, and they must not keep the others waiting.
         let is_for_now = |duty: &Duty| match duty {
             Duty::Reseal { .. } => false,
-            Duty::Epoch { catalog } => wanted.catalogs.contains(catalog),
+            Duty::Epoch { catalog } => wanted.catalogs.contains(catalog) && can_renew(ledger, catalog),
             _ => true,
         };
-        let owed: Vec<Duty> = duties(self.ledger(id)?, &wanted, now).into_iter().filter(is_for_now).collect();
+        let owed: Vec<Duty> = duties(ledger, &wanted, now).into_iter().filter(is_for_now).collect();
         let doors = self.owed_doors(id, &wanted, now)?;
         if owed.is_empty() && doors.is_empty() {
             return Ok(false);
@@ -161,11 +164,11 @@ impl Core {
         for duty in owed {
             match duty {
                 Duty::Expire { grant, circle } => {
-                    let fence = writer.core.ledger(id)?.fence(&circle);
+                    let fence = writer.core.ledger(id)?.fence_of(&circle, |rests| *rests == Use::Grant(grant));
                     writer.entry(circle, Action::Revoke { grant, fence }, Parts::default())?;
                 }
                 Duty::Bar { catalog, id: access, .. } => {
-                    let fence = writer.core.ledger(id)?.fence(&catalog);
+                    let fence = writer.core.ledger(id)?.fence_of(&catalog, |rests| matches!(rests, Use::Admit { id, .. } if *id == access));
                     writer.entry(catalog, Action::Bar { id: access, fence }, Parts::default())?;
                 }
                 Duty::Epoch { catalog } if !taking => keys.push(renew(&mut writer, id, catalog)?),
@@ -297,7 +300,7 @@ impl Core {
                 let fresh = self.replica.checkpoints.get(&(*id, *lane)).is_some_and(|held| (0..CHECKPOINT_AGE).contains(&(now - held.time)));
                 if live && !fresh {
                     let lanes = lanes_for(ledger, &Peer::Party(*party), now, Some(now));
-                    due.push((*lane, lanes.keys().flat_map(|lane| ledger.heads(lane)).collect()));
+                    due.push((*lane, lanes.keys().flat_map(|lane| ledger.heads(lane)).take(Checkpoint::MAX_HEADS).collect()));
                 }
             }
         }
@@ -356,13 +359,22 @@ pub(crate) fn notices(terms: &chartmesh_consent::Terms) -> Vec<String> {
 
 /// A new epoch for every catalog: after a device was lost.
 pub(crate) fn renew_all(core: &mut Core, id: &LedgerId) -> Result<(), ApiError> {
-    let (_, view) = core.open(id)?;
-    let lanes: Vec<LaneId> = view.catalogs().map(|(lane, _)| lane).collect();
+    let (ledger, view) = core.open(id)?;
+    let lanes: Vec<LaneId> = view.catalogs().map(|(lane, _)| lane).filter(|lane| can_renew(ledger, lane)).collect();
     let mut writer = Writer::new(core, *id)?;
     let keys = lanes.into_iter().map(|lane| renew(&mut writer, id, lane)).collect::<Result<_, _>>()?;
     store_keys(&mut writer, id, keys)?;
     writer.commit()?;
     Ok(())
+}
+
+/// Whether an Epoch can cover all that it has to. A device that was stolen can sign more Bars than that: then nothing new is sealed to the catalog until the words cut it off.
+fn can_renew(ledger: &Ledger, catalog: &LaneId) -> bool {
+    let can = ledger.to_cover(catalog).len() <= MAX_LIST;
+    if !can {
+        tracing::warn!(catalog = catalog.short(), "more accesses are barred than an epoch can cover: recover with the words");
+    }
+    can
 }
 
 /// A new epoch for a catalog whose name is known.
@@ -373,12 +385,15 @@ fn renew(writer: &mut Writer<'_>, id: &LedgerId, lane: LaneId) -> Result<LaneKey
     new_epoch(writer, id, lane, name)
 }
 
-/// A new epoch: covers every Bar and every suspended device, supersedes all before it, opens their past.
+/// A new epoch: covers every Bar and every suspended device, supersedes all before it, opens their past. Of more than a list may have, the next one supersedes the rest; those that
+/// can be opened come first.
 fn new_epoch(writer: &mut Writer<'_>, id: &LedgerId, lane: LaneId, purpose: String) -> Result<LaneKey, ApiError> {
     let identity = Identity::generate();
     let (ledger, view) = writer.core.open(id)?;
     let state = ledger.lane(&lane);
-    let supersedes: Vec<EntryHash> = state.epochs.iter().filter(|(_, epoch)| !epoch.superseded).map(|(entry, _)| *entry).collect();
+    let mut supersedes: Vec<EntryHash> = state.epochs.iter().filter(|(_, epoch)| !epoch.superseded).map(|(entry, _)| *entry).collect();
+    supersedes.sort_by_key(|epoch| !view.epochs.contains_key(epoch));
+    supersedes.truncate(MAX_LIST);
     let covers = ledger.to_cover(&lane);
     let past = ledger.fence(&lane);
     let predecessors: Vec<LaneKey> = supersedes
@@ -393,14 +408,15 @@ fn new_epoch(writer: &mut Writer<'_>, id: &LedgerId, lane: LaneId, purpose: Stri
 }
 
 /// Puts new identities into the keyring.
-pub(crate) fn store_keys(writer: &mut Writer<'_>, id: &LedgerId, keys: Vec<LaneKey>) -> Result<(), ApiError> {
-    if keys.is_empty() {
-        return Ok(());
-    }
+pub(crate) fn store_keys(writer: &mut Writer<'_>, id: &LedgerId, mut keys: Vec<LaneKey>) -> Result<(), ApiError> {
     let charter = writer.core.ledger(id)?.charter();
     let (lane, recipient) = (charter.keyring_lane, charter.keyring.clone());
-    let body = seal_body(&KeyBody { keys, keyring: None }, &recipient)?;
-    writer.entry(lane, Action::Key {}, Parts::body(body))?;
+    while !keys.is_empty() {
+        let rest = keys.split_off(keys.len().min(MAX_LIST));
+        let body = seal_body(&KeyBody { keys, keyring: None }, &recipient)?;
+        writer.entry(lane, Action::Key {}, Parts::body(body))?;
+        keys = rest;
+    }
     Ok(())
 }
 
@@ -408,7 +424,7 @@ pub(crate) fn store_keys(writer: &mut Writer<'_>, id: &LedgerId, keys: Vec<LaneK
 mod tests {
     use chartmesh_identity::Signed;
     use chartmesh_identity::{AccessId, Kind};
-    use chartmesh_ledger::{CertCache, Charter, Entry, Fence, Ledger, RawEntry};
+    use chartmesh_ledger::{CertCache, Charter, Entry, Fence, RawEntry};
 
     use super::*;
     use crate::{

@@ -2,7 +2,7 @@
 
 use chartmesh_consent::{Permit, PermitScope, Terms};
 use chartmesh_identity::{AccessId, EntryHash, GrantId, LaneId, LedgerId, PartyKey, to_canonical};
-use chartmesh_ledger::{AccessKey, Action, Custodian, DEFAULT_MAX_AGE, FileKey as SharedKey, GrantBody, LaneKey, Seed, SharedFile};
+use chartmesh_ledger::{AccessKey, Action, Custodian, DEFAULT_MAX_AGE, FileKey as SharedKey, GrantBody, LaneKey, Seed, SharedFile, Use};
 use chartmesh_records::Compartment;
 use chartmesh_sealing::{FileKey, Identity};
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,7 @@ impl Core {
         if state.revoked.is_some() {
             return Err(ApiError::failed(format_args!("grant {} is revoked already", grant.short())));
         }
-        let fence = ledger.fence(&circle);
+        let fence = ledger.fence_of(&circle, |rests| *rests == Use::Grant(grant));
         let recipient = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?.recipient().clone();
         let elsewhere = view.grants.iter().any(|(other, open)| {
             *other != grant

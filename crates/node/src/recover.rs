@@ -4,13 +4,13 @@
 //! seen of its entries, lists this one, and replaces keyring and epochs, which the lost device knows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use chartmesh_identity::{AuthorKey, Card, CharterHash, Kind, LedgerId, PartyKey, RecoveryWords, Signed, SigningSecret, Ticket};
-use chartmesh_ledger::{Action, Custodian, Head, KeyBody, KeyringKey, LaneKey, Ledger, Refusal, Root, Seed, decode};
+use chartmesh_ledger::{Action, BarState, Custodian, Head, KeyBody, KeyringKey, LaneKey, Ledger, MAX_LIST, Peer, Refusal, Root, Seed, decode};
 use chartmesh_sealing::{Identity, open};
 use chartmesh_vault::Vault;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,7 @@ use crate::{
     node::{Doing, Node},
     peers::routes,
     secrets::{Keys, PatientSecrets, Secrets, seed},
+    session::Slot,
     setup::{begin_vault, check_name, finish_vault},
     view::{Purpose, View},
     write::{Parts, Writer},
@@ -48,19 +49,26 @@ pub struct Recovered {
 
 /// So many heads a recovery puts into a charter at most, some 125 bytes each: a charter has at most 1 MiB.
 const MOST_HEADS: usize = 2_048;
+/// So many Bars of one lane are no reason to cut a device's log: thousands of accesses that ended.
+const MOST_BARS: usize = ALL_BARS / 4 * 3;
+/// So many Bars an Epoch can cover beside all devices that a charter may list.
+const ALL_BARS: usize = MAX_LIST - 128;
 /// What a home is called until the ledger tells the patient's name.
 const UNNAMED: &str = "Patient";
 
 /// Makes a new device for a patient who lost the old one, from the words and any custodian or other device. If it is cut off, there is no home, and it can be done again.
+///
+/// One that was struck off may hold what is old, and what the other devices have signed since loses its authority: that takes `former`.
 pub fn recover<'a>(
     home: &'a Home,
     words: &'a RecoveryWords,
     from: PeerSource,
+    former: bool,
     name: Option<&'a str>,
     passphrase: Option<&'a Zeroizing<String>>,
     wait: Duration,
 ) -> Doing<'a, Recovered> {
-    Box::pin(attempt(home, words, from, name, passphrase, wait))
+    Box::pin(attempt(home, words, from, former, name, passphrase, wait))
 }
 
 /// [`recover`].
@@ -68,6 +76,7 @@ async fn attempt(
     home: &Home,
     words: &RecoveryWords,
     from: PeerSource,
+    former: bool,
     name: Option<&str>,
     passphrase: Option<&Zeroizing<String>>,
     wait: Duration,
@@ -78,7 +87,7 @@ async fn attempt(
     check_name(&secrets)?;
     let was_there = home.path().exists().then(|| made(home).filter(|path| path.exists()).collect());
     let node = Node::with_vault(home, begin_vault(home, &secrets)?).await?;
-    let result = run(&node, words, &route, card, name, secrets, passphrase, deadline).await;
+    let result = run(&node, words, &route, card, former, name, secrets, passphrase, deadline).await;
     let stopped = node.stop().await;
     drop(node);
     match result {
@@ -128,6 +137,7 @@ async fn run(
     words: &RecoveryWords,
     routes: &[Route],
     card: Option<Signed<Card>>,
+    former: bool,
     name: Option<&str>,
     secrets: Secrets,
     passphrase: Option<&Zeroizing<String>>,
@@ -153,7 +163,8 @@ async fn run(
     wait_for(node, deadline, |core| match core.sessions.current(session, &remote) {
         None => Some(Err(ApiError::refused("whoever answered hung up").advise("is it a custodian or device of this patient?"))),
         Some(slot) if slot.settled => Some(match holds(core) {
-            Some(_) => Ok(()),
+            Some(id) if former || !was_struck_off(core, id, slot) => Ok(()),
+            Some(id) => Err(may_be_old(core, id)),
             None => Err(ApiError::refused("whoever answered holds no ledger of these words")
                 .advise("check the words, and that it is a custodian or device of this patient")),
         }),
@@ -180,6 +191,20 @@ async fn run(
         let ledger = core.ledger(&id)?;
         Ok(Recovered { ledger: id, entries: ledger.len() as u64, documents: core.delivered.len() as u64, missing: core.missing().len() as u64, suspended })
     })
+}
+
+/// Whether the responder is neither device nor custodian by what it holds itself: its session counts as a device's for the claim alone.
+fn was_struck_off(core: &Core, id: LedgerId, slot: &Slot) -> bool {
+    let standing = slot.peer().map(|card| core.replica.standing(id, &card.profile.party, &slot.remote()));
+    !matches!(standing, Some(Peer::Device(_) | Peer::Custodian(_)))
+}
+
+/// Why the words are not used on what a responder holds that was struck off.
+fn may_be_old(core: &Core, id: LedgerId) -> ApiError {
+    let heard = core.replica.checkpoints.values().filter(|checkpoint| checkpoint.ledger == id).map(|checkpoint| checkpoint.time).max();
+    let heard = heard.map_or_else(String::new, |time| format!(": it last heard from the patient at {}", crate::time::instant(time)));
+    ApiError::refused(format_args!("whoever answered is no custodian or device of this patient any more, and what it holds may be old{heard}"))
+        .advise("try the others first; if a stolen device struck it off, or there is no other, add --former: what was signed since and is not there loses its authority")
 }
 
 /// Waits until the question has an answer.
@@ -290,13 +315,35 @@ fn fences(ledger: &Ledger, view: &View) -> Vec<(AuthorKey, Vec<Head>)> {
     };
     let devices: Vec<AuthorKey> = ledger.charter().active_devices().map(|device| device.key).collect();
     let most = MOST_HEADS / devices.len().max(1);
-    let fence = |device: AuthorKey| {
-        let mut heads = ledger.device_fence(&device);
+    let fence = |device: &AuthorKey| {
+        let mut heads: Vec<Head> = ledger.device_fence(device).into_iter().filter_map(|head| before_too_many_bars(ledger, &devices, head)).collect();
         heads.sort_by_key(order);
         heads.truncate(most);
-        (device, heads)
+        (*device, heads)
     };
-    devices.into_iter().map(fence).collect()
+    devices.iter().map(fence).collect()
+}
+
+/// Where a device's log is cut in a lane with more Bars than all later Epochs can cover: half of what those that were suspended before have left is shared by the devices, so that some is left
+/// after each recovery. Nothing, if not even its first entry stands.
+fn before_too_many_bars(ledger: &Ledger, devices: &[AuthorKey], head: Head) -> Option<Head> {
+    let bars = &ledger.lane(&head.lane).bars;
+    if bars.len() <= MOST_BARS {
+        return Some(head);
+    }
+    let of_others = |bars: &Vec<BarState>| bars.iter().filter_map(|bar| ledger.get(&bar.entry)).any(|bar| !devices.contains(&bar.author()));
+    let others = bars.values().filter(|bars| of_others(bars)).count();
+    let most = ALL_BARS.saturating_sub(others) / 2 / devices.len().max(1);
+    let mut seen = BTreeSet::new();
+    for entry in ledger.entries_after(&head.lane, &head.author, 0).take_while(|entry| entry.header.seq <= head.seq) {
+        if let Action::Bar { id, .. } = &entry.header.action {
+            seen.insert(*id);
+        }
+        if seen.len() > most {
+            return entry.header.prev.map(|hash| Head { seq: entry.header.seq - 1, hash, ..head });
+        }
+    }
+    Some(head)
 }
 
 /// Custodians that the charter in force lists and some grant names as such, and those that any version lists and a grant in force names. Others the patient would never see: whoever has
@@ -370,6 +417,9 @@ fn held_keys(ledger: &Ledger, view: &View) -> Vec<LaneKey> {
 
 #[cfg(test)]
 mod tests {
+    use chartmesh_identity::{AccessId, LaneId};
+    use chartmesh_ledger::{Entry, EntryHeader, Fence};
+
     use super::*;
     use crate::{
         api::{Request, Response},
@@ -472,7 +522,7 @@ mod tests {
         stolen.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
         let ticket = stolen.with(|core| core.card_info().ticket);
         let new = Home::new(directory.path().join("new"));
-        let back = recover(&new, &words, PeerSource::Ticket(ticket), None, None, Duration::from_secs(60)).await.expect("a new device");
+        let back = recover(&new, &words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(60)).await.expect("a new device");
         assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
         stolen.stop().await.expect("the end");
         let node = Node::open(&new, None).await.expect("a node");
@@ -482,6 +532,61 @@ mod tests {
         node.with(|core| {
             let ledger = core.ledger(&core.own_ledger().expect("a patient")).expect("a ledger");
             assert!(ledger.may_give() && ledger.charter().custodians.is_empty());
+        });
+        node.stop().await.expect("the end");
+    }
+
+    /// As a device that was stolen signs them: one after the other in its log of a lane.
+    fn flood(core: &mut Core, lane: LaneId, actions: impl Iterator<Item = Action>) {
+        let id = core.own_ledger().expect("a patient");
+        let key = SigningSecret::from_seed(&core.keys.signing.expose_seed());
+        let (mut seq, mut prev) = core.ledger(&id).expect("a ledger").next(&lane, &key.author());
+        let entries: Vec<Entry> = actions
+            .map(|action| {
+                let (author, suite, time) = (key.author(), chartmesh_ledger::SUITE, 0);
+                let (cert, uses, epoch, body, crit, unknown) = (None, None, None, None, Vec::new(), Vec::new());
+                let header = EntryHeader { suite, ledger: id, lane, author, cert, seq, prev, time, action, uses, epoch, body, crit, unknown };
+                let entry = Entry::sign(header, None, &key);
+                (seq, prev) = (seq + 1, Some(entry.hash()));
+                entry
+            })
+            .collect();
+        let added = core.replica.ledgers.get_mut(&id).expect("a ledger").add_all(entries).added;
+        core.persist(id, &[], &added).expect("stored");
+    }
+
+    /// An Epoch names all that it supersedes and covers, and a list has bounds.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_thief_that_signs_thousands_of_bars_and_epochs_does_not_close_the_chart_to_the_words() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (stolen, words) = patient(&directory).await;
+        stolen.ask(import(&directory, "first")).await.expect("an import");
+        stolen.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            let lane = core.open(&id).expect("a view").1.catalogs().next().expect("a catalog").0;
+            let bars = (0..MAX_LIST as u128).map(|n| Action::Bar { id: AccessId::new(n.to_be_bytes()), fence: Fence::default() });
+            let recipient = Identity::generate().recipient().clone();
+            let epoch = |_| Action::Epoch { recipient: recipient.clone(), supersedes: Vec::new(), covers: Vec::new(), past: Fence::default() };
+            flood(core, lane, (0..MAX_LIST + 9).map(epoch));
+            flood(core, lane, bars);
+        });
+        stolen.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
+        let ticket = stolen.with(|core| core.card_info().ticket);
+        let new = Home::new(directory.path().join("new"));
+        let back = recover(&new, &words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(60)).await.expect("a new device");
+        assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
+        stolen.stop().await.expect("the end");
+        let node = Node::open(&new, None).await.expect("a node");
+        let Response::Imported(info) = node.ask(import(&directory, "second")).await.expect("it signs") else { panic!() };
+        assert_eq!(info.published, 1);
+        node.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            let (ledger, view) = core.open(&id).expect("a view");
+            for (lane, _) in view.catalogs() {
+                let state = ledger.lane(&lane);
+                assert!(state.bars.len() < MOST_BARS && state.usable.is_some_and(|epoch| view.epochs.contains_key(&epoch)));
+            }
+            assert!(view.documents(ledger).iter().all(|document| !document.quarantined));
         });
         node.stop().await.expect("the end");
     }
@@ -503,7 +608,7 @@ mod tests {
         damaged.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
         let ticket = damaged.with(|core| core.card_info().ticket);
         let new = Home::new(directory.path().join("new"));
-        let back = recover(&new, &words, PeerSource::Ticket(ticket), None, None, Duration::from_secs(60)).await.expect("a new device");
+        let back = recover(&new, &words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(60)).await.expect("a new device");
         assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
         damaged.stop().await.expect("the end");
         let node = Node::open(&new, None).await.expect("a node");

@@ -28,6 +28,9 @@ pub(crate) struct Recover {
     /// The ticket, or a file with the card, of a custodian or a device of the patient
     #[arg(long, value_name = "TICKET|FILE")]
     from: String,
+    /// Also from one that is no custodian or device of the patient any more; what was signed since and is not there loses its authority
+    #[arg(long)]
+    former: bool,
     /// The name on the new card; by default that of the lost device
     #[arg(long)]
     name: Option<String>,
@@ -48,7 +51,7 @@ impl Recover {
         let from = files::source(&self.from)?;
         let passphrase = context.new_passphrase(self.no_passphrase)?;
         context.output.progress("bringing back what the words open ...");
-        let info = setup::recover(&home, &words, from, self.name.as_deref(), passphrase.as_ref(), self.timeout).await?;
+        let info = setup::recover(&home, &words, from, self.former, self.name.as_deref(), passphrase.as_ref(), self.timeout).await?;
         context.output.answer(&info, render)?;
         Ok(Outcome::Done)
     }

@@ -10,7 +10,7 @@ mod receive;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_identity::{Card, EndpointKey, LedgerId, PartyKey, RootKey, Signed, Verified};
-use chartmesh_ledger::{CertCache, Claim, Peer};
+use chartmesh_ledger::{CertCache, Claim, Peer, was_listed};
 use serde_bytes::ByteBuf;
 
 use self::{ledgers::Shared, push::FIRST_WINDOW};
@@ -363,8 +363,8 @@ impl Session {
         Ok(())
     }
 
-    /// Serves every held ledger that lists the claim's root, as long as it does, for this session and for reading; what the peer may write is for the ledger to say. Recovery
-    /// words that were replaced get the charters alone, which say so.
+    /// Serves every held ledger that lists the claim's root, as long as it does, for this session and for reading; what the peer may write is for the ledger to say. The words
+    /// are answered also by who was struck off: a stolen device can do that. Recovery words that were replaced get the charters alone, which say so.
     fn take_claim(&mut self, replica: &Replica, claim: Signed<Claim>, out: &mut Vec<Effect>) -> Result<(), Closing> {
         let Some(card) = &self.peer else { return Ok(()) };
         let fits = |claim: &Claim| {
@@ -375,9 +375,12 @@ impl Session {
         };
         let root = claim.root;
         for (id, ledger) in &replica.ledgers {
-            let serves = matches!(self.standing(replica, *id), Peer::Device(_) | Peer::Custodian(_));
-            let is_root = ledger.is_root(&root);
-            if serves && (is_root || ledger.was_of_rank_0(&root)) && self.claims.insert((*id, root)) {
+            let (is_root, is_words) = (ledger.is_root(&root), ledger.was_of_rank_0(&root));
+            let serves = match self.standing(replica, *id) {
+                Peer::Device(_) | Peer::Custodian(_) => is_root || is_words,
+                Peer::Party(_) | Peer::Stranger => is_words && was_listed(ledger, &replica.me.card.profile.party, &replica.me.endpoint),
+            };
+            if serves && self.claims.insert((*id, root)) {
                 if is_root {
                     out.push(Effect::Claimed { ledger: *id, root });
                 }

@@ -71,7 +71,7 @@ impl Story {
             }
             2 if is_device && !is_catalog => {
                 let grant = ledger.lane(lane).grants.keys().next().copied()?;
-                Some(Action::Revoke { grant, fence: ledger.fence(lane) })
+                Some(Action::Revoke { grant, fence: ledger.fence_of(lane, |rests| *rests == Use::Grant(grant)) })
             }
             3 if is_device && is_catalog => {
                 let covers = ledger.lane(lane).bars.keys().copied().collect();

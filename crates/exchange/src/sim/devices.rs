@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chartmesh_identity::{BlobHash, CharterHash, EntryHash, GrantId, LaneId, PartyKey, Signed, from_canonical, to_canonical};
-use chartmesh_ledger::{Access, Action, Checkpoint, Duty, Wanted, admit_hash, duties};
+use chartmesh_ledger::{Access, Action, Checkpoint, Duty, Use, Wanted, admit_hash, duties};
 
 use super::{
     act::Act,
@@ -119,8 +119,8 @@ impl Story {
         let circle = self.patients[patient].circle(&self.party(of));
         let Some(ledger) = self.copy(patient, device) else { return };
         let live: Vec<GrantId> = ledger.lane(&circle).grants.iter().filter(|(_, grant)| grant.revoked.is_none()).map(|(id, _)| *id).collect();
-        let fence = ledger.fence(&circle);
         let Some(grant) = live.get(pick(which, live.len())).copied() else { return };
+        let fence = ledger.fence_of(&circle, |rests| *rests == Use::Grant(grant));
         self.write(patient, device, Draft::new(circle, Action::Revoke { grant, fence }));
         if stops.is_multiple_of(4) {
             self.world.restart(device);
@@ -191,8 +191,12 @@ impl Story {
     fn perform_duty(&mut self, patient: usize, device: usize, duty: Duty) -> bool {
         let Some(ledger) = self.copy(patient, device) else { return false };
         let draft = match duty {
-            Duty::Expire { grant, circle } => Draft::new(circle, Action::Revoke { grant, fence: ledger.fence(&circle) }),
-            Duty::Bar { catalog, id, .. } => Draft::new(catalog, Action::Bar { id, fence: ledger.fence(&catalog) }),
+            Duty::Expire { grant, circle } => {
+                Draft::new(circle, Action::Revoke { grant, fence: ledger.fence_of(&circle, |rests| *rests == Use::Grant(grant)) })
+            }
+            Duty::Bar { catalog, id, .. } => {
+                Draft::new(catalog, Action::Bar { id, fence: ledger.fence_of(&catalog, |rests| matches!(rests, Use::Admit { id: of, .. } if *of == id)) })
+            }
             Duty::Epoch { catalog } => return self.epoch(device, catalog).is_some(),
             Duty::Admit { grant, catalog, id } => {
                 let of = &self.patients[patient];

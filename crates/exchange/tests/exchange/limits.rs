@@ -5,7 +5,7 @@ use chartmesh_exchange::{
     sim::{Node, Person, circle, key, next_charter, recipient},
 };
 use chartmesh_identity::{Kind, LedgerId, Signed, Verified};
-use chartmesh_ledger::{Charter, Checkpoint, Root};
+use chartmesh_ledger::{Charter, Checkpoint, Peer, Root};
 
 use crate::pair::{NOW, Pair, count, fill, grant, meet, phone_and_custodian};
 
@@ -82,6 +82,21 @@ fn the_words_are_served_in_spite_of_a_thief_that_tried_to_drop_them() {
     });
     assert_eq!(count(&nodes[0], ledger), 4);
     assert!(pair.sessions[1].claimed(&nodes[1].replica, &ledger));
+}
+
+/// The root of a stolen device strikes off whom it likes: the words are the patient's, and answered all the same. Its own root is not.
+#[test]
+fn who_was_struck_off_answers_the_words() {
+    let strike_off = |nodes: &mut [Node; 2], ledger| {
+        amended(&mut nodes[1], ledger, "rank 1", |next| next.custodians.clear());
+        let (person, held) = (&nodes[1].person, &nodes[1].replica);
+        assert_eq!(held.standing(ledger, &person.party(), &held.me.endpoint), Peer::Stranger);
+    };
+    let (nodes, pair, ledger) = claimed("rank 0", strike_off);
+    assert_eq!(count(&nodes[0], ledger), 4);
+    assert!(pair.sessions[1].claimed(&nodes[1].replica, &ledger));
+    let (nodes, _, ledger) = claimed("rank 1", strike_off);
+    assert_eq!(count(&nodes[0], ledger), 0);
 }
 
 /// A checkpoint of the phone for a party's circle.

@@ -1,7 +1,7 @@
 //! What the entries of a lane come to.
 
-use chartmesh_identity::{AccessId, NodeRole};
-use chartmesh_ledger::{Action, EntryHeader, Fence, ForkError, ForkProof, Use, Verdict, Void};
+use chartmesh_identity::{AccessId, CertId, NodeRole, SigningSecret};
+use chartmesh_ledger::{Action, EntryHeader, Fence, ForkError, ForkProof, MAX_LIST, Use, Verdict, Void};
 
 use crate::world::*;
 
@@ -12,6 +12,28 @@ fn fence(points: &[&chartmesh_ledger::Entry]) -> Fence {
 const NO_AUTHORITY: Verdict = Verdict::Void(Void::NoAuthority);
 const FENCED: Verdict = Verdict::Void(Void::Fenced);
 const FORKED: Verdict = Verdict::Void(Void::Forked);
+
+/// A list has bounds, and a party makes as many nodes as it likes.
+#[test]
+fn who_writes_as_thousands_of_nodes_is_barred_all_the_same() {
+    let mut w = World::new();
+    let epoch = w.set_up();
+    let nodes = (0..MAX_LIST + 9).map(|n| {
+        let mut node = Pen::new(w.ledger.id(), 40);
+        node.certify(SigningSecret::generate(), 20, CertId::new([40; 16]), &[NodeRole::Write]);
+        node.contribute(Some(epoch), u8::try_from(n % 250).unwrap())
+    });
+    let all: Vec<_> = nodes.collect();
+    assert_eq!(w.ledger.add_all(all.clone()).added.len(), all.len());
+    let of_another = w.ledger.fence_of(&CATALOG, |rests| matches!(rests, Use::Admit { id, .. } if *id != ACCESS));
+    assert_eq!(of_another.0.iter().map(|point| point.author).collect::<Vec<_>>(), [w.a.author()], "whoever else writes there has no part in it");
+    assert!(w.ledger.fence(&CATALOG).point(&w.a.author()).is_some_and(|_| w.ledger.fence(&CATALOG).0.len() == MAX_LIST));
+    let barred = w.a.write(CATALOG, bar(w.ledger.fence_of(&CATALOG, |rests| *rests == admitted())));
+    barred.check_bounds().expect("it can be signed");
+    assert_eq!(w.judge(&barred), Verdict::Stands);
+    let fenced = all.iter().filter(|entry| w.verdict(entry) == FENCED).count();
+    assert_eq!(fenced, all.len() - (MAX_LIST - 1));
+}
 
 #[test]
 fn a_revoked_grant_never_revives() {

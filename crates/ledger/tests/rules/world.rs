@@ -44,9 +44,14 @@ impl Pen {
     /// A node of the party whose key has seed `party`.
     pub(crate) fn node(ledger: LedgerId, seed: u8, party: u8, roles: &[NodeRole]) -> Self {
         let mut pen = Self::new(ledger, seed);
-        let cert = Certificate { party: secret(party).party(), node: pen.author(), id: CertId::new([seed; 16]), roles: roles.to_vec() };
-        pen.cert = Some(Signed::sign(cert, &secret(party)).signed().clone());
+        pen.certify(secret(seed), party, CertId::new([seed; 16]), roles);
         pen
+    }
+
+    /// Makes it a node of a party, with this key.
+    pub(crate) fn certify(&mut self, key: SigningSecret, party: u8, id: CertId, roles: &[NodeRole]) {
+        let cert = Certificate { party: secret(party).party(), node: key.author(), id, roles: roles.to_vec() };
+        (self.key, self.cert) = (key, Some(Signed::sign(cert, &secret(party)).signed().clone()));
     }
 
     pub(crate) fn author(&self) -> AuthorKey {

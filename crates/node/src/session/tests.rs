@@ -260,7 +260,7 @@ async fn a_new_device_gets_from_a_custodian_what_it_was_refused_at_first() {
     old.start_network(here, false).await.expect("a network");
     let ticket = PeerSource::Ticket(old.with(|core| core.card_info().ticket));
     let home = Home::new(directory.path().join("new"));
-    setup::recover(&home, &words, ticket, None, None, Duration::from_secs(60)).await.expect("a new device");
+    setup::recover(&home, &words, ticket, false, None, None, Duration::from_secs(60)).await.expect("a new device");
     old.stop().await.expect("the end");
 
     let new = Node::open(&home, None).await.expect("a node");
