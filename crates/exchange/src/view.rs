@@ -210,7 +210,8 @@ impl<'a> View<'a> {
             }
         }
         let last = log.tips.iter().map(|(seq, _)| *seq).max().unwrap_or(0);
-        if log.tips.iter().all(|(_, hash)| held.iter().any(|entry| entry.hash() == *hash)) {
+        let hashes: BTreeSet<EntryHash> = held.iter().map(|entry| entry.hash()).collect();
+        if log.tips.iter().all(|(_, hash)| hashes.contains(hash)) {
             return Box::new(std::iter::empty());
         }
         if held.is_empty() && !unknown.is_empty() && unknown.iter().all(|seq| *seq > last) {

@@ -58,7 +58,7 @@ impl Named for Checkpoint {
 
 impl Checkpoint {
     /// So many heads it has at most.
-    pub const MAX_HEADS: usize = 16 * MAX_LIST;
+    pub const MAX_HEADS: usize = 2 * MAX_LIST;
 
     /// Verifies a checkpoint and that an active device of the ledger signed it. To be asked again whenever the charter changes.
     pub fn read(signed: Signed<Self>, ledger: &Ledger) -> Result<Verified<Self>, CheckpointError> {

@@ -18,7 +18,8 @@ use crate::{
 };
 
 const MAX_CHARTER: usize = 1 << 20;
-const MAX_MEMBERS: usize = 128;
+/// So many roots, devices and custodians each a charter lists at most.
+pub const MAX_MEMBERS: usize = 128;
 const MAX_HEADS: usize = 65_536;
 
 #[derive(Debug)]

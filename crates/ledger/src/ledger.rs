@@ -114,6 +114,19 @@ impl Ledger {
         self.history.head_hashes()
     }
 
+    /// Whether what anybody has signed is worth the same as when the [`Ledger::charter_heads`] were these: custodians and roots may have changed since, and no devices.
+    pub fn judges_as_under(&self, heads: &[CharterHash]) -> bool {
+        let decisive = |hash| {
+            let charter = self.history.charter(hash);
+            (&charter.devices, &charter.keyring_lane, charter.understood())
+        };
+        match (heads, self.charter_heads()) {
+            (before, now) if before == now => true,
+            ([before], [now]) => decisive(before) == decisive(now),
+            _ => false,
+        }
+    }
+
     /// The charter in force, or while it is contested the last version of every rival.
     pub fn rivals(&self) -> impl Iterator<Item = &Charter> {
         self.history.heads()

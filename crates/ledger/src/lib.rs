@@ -40,6 +40,7 @@ pub use entry::{CertCache, Entry, EntryError, RawEntry};
 pub use fence::{Fence, Head, Point};
 pub use fork::{Fork, ForkError, ForkProof};
 pub use header::{DEFAULT_MAX_AGE, EntryHeader, MAX_BODY, MAX_HEADER, MAX_LIST, SUITE, Use, admit_hash};
+pub use history::MAX_MEMBERS;
 pub use invitation::Invitation;
 pub use ledger::{Ledger, Outcome};
 pub use refusal::{Added, Refusal};

@@ -10,7 +10,7 @@ use chartmesh_consent::{Coverage, PermitScope, Request, Scope, coverage, decide_
 use chartmesh_exchange::Event;
 use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, Recipient, Signed, to_canonical};
 use chartmesh_ledger::{
-    Action, Checkpoint, Duty, EnvelopeBody, EpochBody, KeyBody, LaneKey, Ledger, MAX_LIST, Peer, Seed, Use, Wanted, admit_hash, duties, lanes_for,
+    Action, Checkpoint, Duty, EnvelopeBody, EpochBody, Head, KeyBody, LaneKey, Ledger, MAX_LIST, Peer, Point, Seed, Use, Wanted, admit_hash, duties, lanes_for,
 };
 use chartmesh_records::{Compartment, Sensitivity};
 use chartmesh_sealing::Identity;
@@ -174,7 +174,7 @@ impl Core {
                 Duty::Epoch { catalog } if !taking => keys.push(renew(&mut writer, id, catalog)?),
                 Duty::Admit { grant, catalog, id: access } if !taking && !renewing => {
                     let (_, view) = writer.core.open(id)?;
-                    let party = view.grants.get(&grant).map(|grant| grant.party).ok_or_else(|| ApiError::failed("an unknown grant"))?;
+                    let Some(party) = view.grants.get(&grant).map(|grant| grant.party) else { continue };
                     let salt = writer.core.salt(&access)?;
                     writer.entry(catalog, Action::Admit { id: access, party: admit_hash(&salt, &party) }, Parts::default())?;
                 }
@@ -191,16 +191,19 @@ impl Core {
                     of_grant.insert(lane, epoch);
                 }
             }
-            let drafts =
-                envelopes.iter().filter_map(|(grant, lanes)| writer.core.envelope(id, &wanted, *grant, lanes).transpose()).collect::<Result<_, _>>()?;
+            let drafts = envelopes.iter().filter_map(|(grant, lanes)| {
+                let draft = writer.core.envelope(id, &wanted, *grant, lanes);
+                // A grant may say one thing in its header and another in its terms: it must not keep the others waiting.
+                draft.inspect_err(|error| tracing::warn!(%error, grant = grant.short(), "nothing is handed over")).ok().flatten()
+            });
+            let drafts: Vec<Draft> = drafts.collect();
             // There may be a thousand readers, and nobody else gets a word in meanwhile.
             for (circle, action, body) in side_by_side(drafts, || Ok(()), |(), draft: Draft| draft.seal())? {
                 writer.entry(circle, action, Parts::body(body))?;
             }
         }
         store_keys(&mut writer, id, keys)?;
-        writer.commit()?;
-        Ok(true)
+        Ok(!writer.commit()?.is_empty())
     }
 
     /// Catalogs that a live grant may write and has not been told how.
@@ -291,6 +294,10 @@ impl Core {
     fn checkpoint(&mut self, id: &LedgerId) -> Result<(), ApiError> {
         let now = time::now();
         let (ledger, view) = self.open(id)?;
+        let points = |lane: &LaneId| {
+            let head = |Point { author, seq, hash }| Head { lane: *lane, author, seq, hash };
+            ledger.fence(lane).0.into_iter().map(head).collect::<Vec<_>>()
+        };
         let mut due = Vec::new();
         let custodians: Vec<_> = ledger.charter().custodians.iter().map(|custodian| custodian.party).collect();
         if !custodians.is_empty() {
@@ -300,7 +307,7 @@ impl Core {
                 let fresh = self.replica.checkpoints.get(&(*id, *lane)).is_some_and(|held| (0..CHECKPOINT_AGE).contains(&(now - held.time)));
                 if live && !fresh {
                     let lanes = lanes_for(ledger, &Peer::Party(*party), now, Some(now));
-                    due.push((*lane, lanes.keys().flat_map(|lane| ledger.heads(lane)).take(Checkpoint::MAX_HEADS).collect()));
+                    due.push((*lane, lanes.keys().flat_map(points).take(Checkpoint::MAX_HEADS).collect()));
                 }
             }
         }
@@ -412,7 +419,12 @@ pub(crate) fn store_keys(writer: &mut Writer<'_>, id: &LedgerId, mut keys: Vec<L
     let charter = writer.core.ledger(id)?.charter();
     let (lane, recipient) = (charter.keyring_lane, charter.keyring.clone());
     while !keys.is_empty() {
-        let rest = keys.split_off(keys.len().min(MAX_LIST));
+        let mut end = keys.len().min(MAX_LIST);
+        // The last identity of a circle is the one to seal to, and bodies are not read in order: those of one circle stay together.
+        while keys.get(end).is_some_and(|next| next.epoch.is_none() && next.lane == keys[end - 1].lane) {
+            end += 1;
+        }
+        let rest = keys.split_off(end);
         let body = seal_body(&KeyBody { keys, keyring: None }, &recipient)?;
         writer.entry(lane, Action::Key {}, Parts::body(body))?;
         keys = rest;

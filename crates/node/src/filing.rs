@@ -68,16 +68,18 @@ impl Node {
             return Ok(false);
         }
         let mut outgoing: Vec<Box<dyn Iterator<Item = Outgoing> + Send>> = Vec::new();
-        let mut done = Vec::new();
+        let (mut done, mut looked_at) = (Vec::new(), false);
         for due in work {
             let places: Vec<(EntryHash, BlobHash)> = due.documents.iter().map(|(publish, manifest)| (*publish, manifest.blob)).collect();
             let looked = self.look_into(&id, &due).await;
             let Some((compartment, looked)) = looked.and_then(|looked| Some((looked.manifests.first()?.compartment, looked))) else {
                 self.with(|core| core.bad.extend(&places));
+                looked_at = true;
                 continue;
             };
             self.with(|core| core.ensure_catalogs(&id, [compartment]))?;
             let Some(place) = self.with(|core| core.place(&id, &compartment))? else { continue };
+            looked_at = true;
             let stale = self.with(|core| {
                 core.checked.extend(&places);
                 core.open(&id)
@@ -91,11 +93,11 @@ impl Node {
             done.extend(places);
         }
         if done.is_empty() {
-            return Ok(true);
+            return Ok(looked_at);
         }
         let stored = self.seal_and_store(publisher, Box::new(outgoing.into_iter().flatten())).await?;
         self.with(|core| {
-            let mut withdrawals: BTreeMap<(LaneId, EntryHash), Vec<BlobHash>> = BTreeMap::new();
+            let mut withdrawals: BTreeMap<(LaneId, EntryHash), BTreeSet<BlobHash>> = BTreeMap::new();
             let (ledger, view) = core.open(&id)?;
             let mut extracts: BTreeMap<BlobHash, Vec<(LaneId, EntryHash, BlobHash)>> = BTreeMap::new();
             for document in view.documents(ledger) {
@@ -105,14 +107,15 @@ impl Node {
             }
             for (entry, blob) in done {
                 let lane = ledger.get(&entry).map(|entry| entry.header.lane).ok_or_else(|| ApiError::failed("an unknown entry"))?;
-                withdrawals.entry((lane, entry)).or_default().push(blob);
+                withdrawals.entry((lane, entry)).or_default().insert(blob);
                 for (lane, publish, extract) in extracts.get(&blob).into_iter().flatten() {
-                    withdrawals.entry((*lane, *publish)).or_default().push(*extract);
+                    withdrawals.entry((*lane, *publish)).or_default().insert(*extract);
                 }
             }
             let mut writer = Writer::new(core, id)?;
             publish(&mut writer, stored)?;
             for ((lane, publish), documents) in withdrawals {
+                let documents = documents.into_iter().collect();
                 writer.entry(lane, Action::Withdraw { publish, documents, erase: true }, Parts::default())?;
             }
             writer.commit()

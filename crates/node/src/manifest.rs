@@ -39,14 +39,25 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// How many bytes it takes to read it, roughly: those of its list, unpacked.
+    /// As somebody has sealed it. None if it is no manifest, or one that says more than a document or a name can have: what is made of it must fit where it did.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let manifest = from_canonical::<Self>(bytes).ok()?;
+        (manifest.author_name.len() <= MAX_NAME && manifest.resources.packed.len() <= MAX_PACKED).then_some(manifest)
+    }
+
+    /// How many bytes it takes to keep or to read it, roughly: those of its list, as it is or unpacked.
     pub(crate) fn plain_length(&self) -> usize {
-        packed_length(&self.resources.packed).and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX)
+        let unpacked = packed_length(&self.resources.packed).and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX);
+        unpacked.max(self.resources.packed.len())
     }
 }
 
+/// Longest name of an author, in bytes: 120 characters of a card.
+const MAX_NAME: usize = 480;
 /// Longest list, in bytes before packing. A document's content is no longer, and facts say less than the resource that they are of.
 const MAX_LISTED: usize = 16 << 20;
+/// The same after packing: one manifest fits into a body, with room to spare.
+const MAX_PACKED: usize = 8 << 20;
 
 /// What is known of a document's resources, packed: a node keeps it of every resource that it can list, and facts of the resources of one document are much alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +70,7 @@ impl Listed {
     /// Packs facts. None if they are too long for one document, or there is no memory to pack them.
     pub(crate) fn new(facts: &[ResourceFacts], packer: &mut Packer) -> Option<Self> {
         let plain = Zeroizing::new(to_canonical(&facts));
-        let packed = packer.pack(&plain).filter(|_| plain.len() <= MAX_LISTED)?;
+        let packed = packer.pack(&plain).filter(|packed| plain.len() <= MAX_LISTED && packed.len() <= MAX_PACKED)?;
         Some(Self { count: facts.len(), packed: packed.into() })
     }
 

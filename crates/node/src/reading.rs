@@ -6,7 +6,7 @@ use chartmesh_consent::{Terms, purpose};
 use chartmesh_identity::{AuthorKey, BlobHash, EntryHash, GrantId, LedgerId};
 use chartmesh_ledger::{Action, ReceiptBody, Use};
 use chartmesh_records::{Coding, Compartment, ResourceFacts, ResourceKey, Typed, read_bundle, supersedes};
-use chartmesh_sealing::{Expected, FileKey, Identity, Key, MAX_SEALED, OpenedDocument, open_document, wiped};
+use chartmesh_sealing::{Expected, FileKey, Identity, Key, MAX_CONTENT, MAX_SEALED, OpenedDocument, open_document, wiped};
 
 use crate::{
     api::{ApiError, RecordInfo, ShownInfo, VersionInfo},
@@ -190,7 +190,11 @@ impl Core {
 
     pub(crate) fn state(&self, document: &Document<'_>) -> State {
         // What is longer than a document can be does not come.
-        if document.quarantined || self.bad.contains(&(document.publish, document.blob())) || document.manifest.length > MAX_SEALED {
+        if document.quarantined
+            || self.bad.contains(&(document.publish, document.blob()))
+            || document.manifest.length > MAX_SEALED
+            || document.manifest.content_length > MAX_CONTENT
+        {
             State::Quarantined
         } else if self.delivered.contains(&(document.publish, document.blob())) {
             State::Readable

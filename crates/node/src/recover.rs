@@ -4,13 +4,15 @@
 //! seen of its entries, lists this one, and replaces keyring and epochs, which the lost device knows.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use chartmesh_identity::{AuthorKey, Card, CharterHash, Kind, LedgerId, PartyKey, RecoveryWords, Signed, SigningSecret, Ticket};
-use chartmesh_ledger::{Action, BarState, Custodian, Head, KeyBody, KeyringKey, LaneKey, Ledger, MAX_LIST, Peer, Refusal, Root, Seed, decode};
+use chartmesh_identity::{AuthorKey, Card, CharterHash, EntryHash, Kind, LaneId, LedgerId, PartyKey, RecoveryWords, Signed, SigningSecret, Ticket};
+use chartmesh_ledger::{
+    Action, BarState, Charter, Custodian, Entry, Head, KeyBody, KeyringKey, LaneKey, Ledger, MAX_LIST, MAX_MEMBERS, Peer, Refusal, Root, Seed, decode,
+};
 use chartmesh_sealing::{Identity, open};
 use chartmesh_vault::Vault;
 use serde::{Deserialize, Serialize};
@@ -47,12 +49,14 @@ pub struct Recovered {
     pub suspended: u64,
 }
 
-/// So many heads a recovery puts into a charter at most, some 125 bytes each: a charter has at most 1 MiB.
-const MOST_HEADS: usize = 2_048;
+/// So many heads all recoveries together put into a charter at most, some 125 bytes each: a charter has at most 1 MiB.
+const MOST_HEADS: usize = 7_000;
+/// So many identities of a circle from before are kept.
+const MOST_IDENTITIES: usize = 64;
 /// So many Bars of one lane are no reason to cut a device's log: thousands of accesses that ended.
 const MOST_BARS: usize = ALL_BARS / 4 * 3;
 /// So many Bars an Epoch can cover beside all devices that a charter may list.
-const ALL_BARS: usize = MAX_LIST - 128;
+const ALL_BARS: usize = MAX_LIST - MAX_MEMBERS;
 /// What a home is called until the ledger tells the patient's name.
 const UNNAMED: &str = "Patient";
 
@@ -232,8 +236,12 @@ fn take_over(
     passphrase: Option<&Zeroizing<String>>,
 ) -> Result<u64, ApiError> {
     let keyring = find_keyring(core, &id, words)?;
-    if let (None, Some(found)) = (name, &keyring.name) {
-        secrets.name.clone_from(found);
+    if let (None, Some(found)) = (name, keyring.name) {
+        let said = std::mem::replace(&mut secrets.name, found);
+        // Whoever has the lost device may have put anything there.
+        if check_name(&secrets).is_err() {
+            secrets.name = said;
+        }
     }
     let root = seed();
     secrets.patient =
@@ -257,14 +265,10 @@ fn take_over(
     let this = device(&core.keys);
     let fences = fences(&before, &view);
     let suspended = fences.len() as u64;
-    let custodians = granted_custodians(core.ledger(&id)?, &before, &view)?;
+    let custodians = granted_custodians(core.ledger(&id)?, &under(before, words, &fences)?, &view)?;
     let mut writer = Writer::new(core, id)?;
     writer.charter_by_words(&words.root(), |next| {
-        for device in &mut next.devices {
-            if let Some((_, fence)) = fences.iter().find(|(key, _)| *key == device.key) {
-                device.suspended = Some(fence.clone());
-            }
-        }
+        suspend(next, &fences);
         next.devices.push(this);
         next.custodians = custodians;
         next.roots.retain(|root| root.rank == 0);
@@ -306,17 +310,20 @@ fn as_decided(ledger: &Ledger) -> Result<Ledger, ApiError> {
 
 /// How far the entries stand of each device that the words listed and that is not suspended. The others have no authority.
 ///
-/// A charter has bounds, and whoever has a device can make as many lanes as it likes: those that have a name here come first.
+/// A charter has bounds, and whoever has a device can make as many lanes as it likes: those that have a name here come first, and of what room there is half is left for later.
 fn fences(ledger: &Ledger, view: &View) -> Vec<(AuthorKey, Vec<Head>)> {
     let order = |head: &Head| match view.lanes.get(&head.lane) {
         Some(Purpose::Keyring | Purpose::Catalog(_)) => 0,
         Some(Purpose::Circle(_)) => 1,
         None => 2,
     };
-    let devices: Vec<AuthorKey> = ledger.charter().active_devices().map(|device| device.key).collect();
-    let most = MOST_HEADS / devices.len().max(1);
+    let charter = ledger.charter();
+    let devices: Vec<AuthorKey> = charter.active_devices().map(|device| device.key).collect();
+    let taken: usize = charter.devices.iter().filter_map(|device| device.suspended.as_ref()).map(Vec::len).sum();
+    let most = MOST_HEADS.saturating_sub(taken) / 2 / devices.len().max(1);
+    let bars: BTreeMap<&LaneId, usize> = ledger.lanes().map(|lane| (lane, most_bars(ledger, &devices, lane))).collect();
     let fence = |device: &AuthorKey| {
-        let mut heads: Vec<Head> = ledger.device_fence(device).into_iter().filter_map(|head| before_too_many_bars(ledger, &devices, head)).collect();
+        let mut heads: Vec<Head> = bars.iter().filter_map(|(lane, bars)| last_sound(ledger, view, lane, device, *bars)).collect();
         heads.sort_by_key(order);
         heads.truncate(most);
         (*device, heads)
@@ -324,41 +331,79 @@ fn fences(ledger: &Ledger, view: &View) -> Vec<(AuthorKey, Vec<Head>)> {
     devices.iter().map(fence).collect()
 }
 
-/// Where a device's log is cut in a lane with more Bars than all later Epochs can cover: half of what those that were suspended before have left is shared by the devices, so that some is left
-/// after each recovery. Nothing, if not even its first entry stands.
-fn before_too_many_bars(ledger: &Ledger, devices: &[AuthorKey], head: Head) -> Option<Head> {
-    let bars = &ledger.lane(&head.lane).bars;
+fn suspend(next: &mut Charter, fences: &[(AuthorKey, Vec<Head>)]) {
+    for device in &mut next.devices {
+        if let Some((_, fence)) = fences.iter().find(|(key, _)| *key == device.key) {
+            device.suspended = Some(fence.clone());
+        }
+    }
+}
+
+/// The ledger as it is once the devices are suspended, which may settle what was forked.
+fn under(mut ledger: Ledger, words: &RecoveryWords, fences: &[(AuthorKey, Vec<Head>)]) -> Result<Ledger, ApiError> {
+    let base = ledger.charter().clone();
+    let (version, prev) = (base.version + 1, Some(ledger.charter_hash()));
+    let mut next = Charter { version, prev, ledger: Some(ledger.id()), signer: words.root().root(), ..base };
+    suspend(&mut next, fences);
+    ledger.add_charter(Signed::sign(next, &words.root()).signed().clone()).map_err(|error| ApiError::failed(format_args!("the charters: {error}")))?;
+    Ok(ledger)
+}
+
+/// The last entry of a device's log in a lane before anything that would bind the patient for ever: what this program does not know and must, or more Bars than are left to it. Of a log that was
+/// forked, on the branch with the most documents, grants and keys; whoever has the device can make another one at any place.
+fn last_sound(ledger: &Ledger, view: &View, lane: &LaneId, device: &AuthorKey, bars: usize) -> Option<Head> {
+    let counts = |entry: &Entry| match &entry.header.action {
+        Action::Publish { .. } => view.knows(entry.hash()),
+        Action::Grant { id, .. } => view.grants.contains_key(id),
+        Action::Key {} => true,
+        _ => false,
+    };
+    // What counts, and Bars, on the way to each entry that may be reached.
+    let mut reached: BTreeMap<EntryHash, (usize, usize)> = BTreeMap::new();
+    let mut last: Option<(usize, Head)> = None;
+    for entry in ledger.entries_after(lane, device, 0) {
+        let (header, hash) = (&entry.header, entry.hash());
+        let Some((worth, seen)) = header.prev.map_or(Some((0, 0)), |prev| reached.get(&prev).copied()) else { continue };
+        let (worth, seen) = (worth + usize::from(counts(entry)), seen + usize::from(matches!(header.action, Action::Bar { .. })));
+        if header.critical() || seen > bars {
+            continue;
+        }
+        reached.insert(hash, (worth, seen));
+        if last.as_ref().is_none_or(|(most, head)| (worth, header.seq) > (*most, head.seq)) {
+            last = Some((worth, Head { lane: *lane, author: *device, seq: header.seq, hash }));
+        }
+    }
+    last.map(|(_, head)| head)
+}
+
+/// How many Bars of a lane may stand of each device. Later Epochs have to cover them all: where there are too many for that, the devices share half of what those that were suspended before have
+/// left, so that some is left after each recovery.
+fn most_bars(ledger: &Ledger, devices: &[AuthorKey], lane: &LaneId) -> usize {
+    let bars = &ledger.lane(lane).bars;
     if bars.len() <= MOST_BARS {
-        return Some(head);
+        return usize::MAX;
     }
     let of_others = |bars: &Vec<BarState>| bars.iter().filter_map(|bar| ledger.get(&bar.entry)).any(|bar| !devices.contains(&bar.author()));
     let others = bars.values().filter(|bars| of_others(bars)).count();
-    let most = ALL_BARS.saturating_sub(others) / 2 / devices.len().max(1);
-    let mut seen = BTreeSet::new();
-    for entry in ledger.entries_after(&head.lane, &head.author, 0).take_while(|entry| entry.header.seq <= head.seq) {
-        if let Action::Bar { id, .. } = &entry.header.action {
-            seen.insert(*id);
-        }
-        if seen.len() > most {
-            return entry.header.prev.map(|hash| Head { seq: entry.header.seq - 1, hash, ..head });
-        }
-    }
-    Some(head)
+    ALL_BARS.saturating_sub(others) / 2 / devices.len().max(1)
 }
 
 /// Custodians that the charter in force lists and some grant names as such, and those that any version lists and a grant in force names. Others the patient would never see: whoever has
-/// the lost device may have listed them, and may have left out who should be there.
-fn granted_custodians(held: &Ledger, before: &Ledger, view: &View) -> Result<Vec<Custodian>, ApiError> {
+/// the lost device may have listed them, and may have left out who should be there. Who was listed first comes first, since there is not room for everybody.
+fn granted_custodians(held: &Ledger, fenced: &Ledger, view: &View) -> Result<Vec<Custodian>, ApiError> {
     let now = crate::time::now();
-    let named = |party: &PartyKey, in_force: bool| {
-        let mut grants = view.grants.iter().filter(|(_, open)| open.party == *party && open.terms.custodian);
-        grants.any(|(grant, open)| !in_force || (open.terms.expires.is_none_or(|end| now < end) && !before.lane(&open.circle).revokes.contains_key(grant)))
-    };
-    let mut kept: Vec<Custodian> = held.charter().custodians.iter().filter(|listed| named(&listed.party, false)).cloned().collect();
-    let versions: Vec<_> = held.charters().cloned().collect();
-    for version in versions.into_iter().rev() {
-        for listed in &version.verify().map_err(ApiError::failed)?.custodians {
-            if named(&listed.party, true) && kept.iter().all(|other| other.party != listed.party) {
+    let mut named: BTreeMap<PartyKey, bool> = BTreeMap::new();
+    for (grant, open) in view.grants.iter().filter(|(_, open)| open.terms.custodian) {
+        let circle = fenced.lane(&open.circle);
+        if circle.grants.contains_key(grant) {
+            let in_force = open.terms.expires.is_none_or(|end| now < end) && !circle.revokes.contains_key(grant);
+            *named.entry(open.party).or_default() |= in_force || held.charter().custodians.iter().any(|listed| listed.party == open.party);
+        }
+    }
+    let mut kept: Vec<Custodian> = Vec::new();
+    for version in held.charters() {
+        for listed in version.clone().verify().map_err(ApiError::failed)?.custodians.iter().filter(|listed| named.get(&listed.party) == Some(&true)) {
+            if kept.len() < MAX_MEMBERS && kept.iter().all(|other| other.party != listed.party) {
                 kept.push(listed.clone());
             }
         }
@@ -403,7 +448,8 @@ fn held_keys(ledger: &Ledger, view: &View) -> Vec<LaneKey> {
     for (lane, purpose) in &view.lanes {
         if let Purpose::Circle(party) = purpose {
             // The lost device knows those that were: a new one comes last, and is sealed to from now on.
-            let old = view.circle_identities(lane).map(|identity| Seed::new(*identity.expose_seed()));
+            let old: Vec<Seed> = view.circle_identities(lane).map(|identity| Seed::new(*identity.expose_seed())).collect();
+            let old = old.into_iter().rev().take(MOST_IDENTITIES).rev();
             keys.extend(old.chain([seed()]).map(|identity| LaneKey { lane: *lane, epoch: None, purpose: party.to_string(), identity }));
         }
     }
@@ -417,12 +463,12 @@ fn held_keys(ledger: &Ledger, view: &View) -> Vec<LaneKey> {
 
 #[cfg(test)]
 mod tests {
-    use chartmesh_identity::{AccessId, LaneId};
-    use chartmesh_ledger::{Entry, EntryHeader, Fence};
+    use chartmesh_identity::{AccessId, to_canonical};
+    use chartmesh_ledger::{EntryHeader, Fence};
 
     use super::*;
     use crate::{
-        api::{Request, Response},
+        api::{Request, Response, TermsInput},
         core::INCOMPLETE,
         setup,
     };
@@ -536,15 +582,34 @@ mod tests {
         node.stop().await.expect("the end");
     }
 
+    /// A contact, and what it is granted.
+    async fn grant(node: &Node, alias: &str, kind: Kind, terms: TermsInput) {
+        let key = SigningSecret::generate();
+        let recipient = Identity::generate().recipient().clone();
+        let profile = chartmesh_identity::Profile { name: alias.into(), kind, party: key.party(), recipient, version: 1 };
+        let contact = chartmesh_identity::Contact { endpoints: vec![key.endpoint()], counter: 1, ..Default::default() };
+        let card = Card { profile, contact }.sign(&key).expect("a card").as_bytes().to_vec();
+        node.ask(Request::PeerAdd { source: PeerSource::File(card), alias: Some(alias.into()) }).await.expect("a contact");
+        node.ask(Request::ConsentGrant { peer: alias.into(), terms }).await.expect("a grant");
+    }
+
+    /// Brought back into a home called `new`.
+    async fn recovered(from: &Node, directory: &tempfile::TempDir, words: &RecoveryWords) -> Recovered {
+        from.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
+        let ticket = from.with(|core| core.card_info().ticket);
+        let new = Home::new(directory.path().join("new"));
+        recover(&new, words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(60)).await.expect("a new device")
+    }
+
     /// As a device that was stolen signs them: one after the other in its log of a lane.
-    fn flood(core: &mut Core, lane: LaneId, actions: impl Iterator<Item = Action>) {
+    fn sign(core: &mut Core, lane: LaneId, (mut seq, mut prev): (u64, Option<EntryHash>), crit: &[&str], actions: impl Iterator<Item = Action>) {
         let id = core.own_ledger().expect("a patient");
         let key = SigningSecret::from_seed(&core.keys.signing.expose_seed());
-        let (mut seq, mut prev) = core.ledger(&id).expect("a ledger").next(&lane, &key.author());
         let entries: Vec<Entry> = actions
             .map(|action| {
                 let (author, suite, time) = (key.author(), chartmesh_ledger::SUITE, 0);
-                let (cert, uses, epoch, body, crit, unknown) = (None, None, None, None, Vec::new(), Vec::new());
+                let (cert, uses, epoch, body, unknown) = (None, None, None, None, Vec::new());
+                let crit = crit.iter().map(|name| (*name).to_owned()).collect();
                 let header = EntryHeader { suite, ledger: id, lane, author, cert, seq, prev, time, action, uses, epoch, body, crit, unknown };
                 let entry = Entry::sign(header, None, &key);
                 (seq, prev) = (seq + 1, Some(entry.hash()));
@@ -553,6 +618,83 @@ mod tests {
             .collect();
         let added = core.replica.ledgers.get_mut(&id).expect("a ledger").add_all(entries).added;
         core.persist(id, &[], &added).expect("stored");
+    }
+
+    /// What whoever has the device signs in its lanes and says of the patient stands; all of it lies before the fence, and the words are used once.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_thief_signs_does_not_keep_the_chart_from_being_used_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (stolen, words) = patient(&directory).await;
+        stolen.ask(import(&directory, "first")).await.expect("an import");
+        grant(&stolen, "reader", Kind::Practitioner, TermsInput::default()).await;
+        for n in 0..MAX_MEMBERS + 9 {
+            let custodian = TermsInput { custodian: true, ..TermsInput::default() };
+            if n == 100 {
+                // A charter lists no more than so many, but the next one may list others.
+                stolen.with(|core| {
+                    let mut writer = Writer::new(core, core.own_ledger().expect("a patient")).expect("a writer");
+                    writer.charter(|next| next.custodians.clear()).expect("a charter");
+                    writer.commit().expect("stored");
+                });
+            }
+            grant(&stolen, &format!("custodian-{n}"), Kind::Custodian, custodian).await;
+        }
+        stolen.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            let (ledger, view) = core.open(&id).expect("a view");
+            // Over before it begins, which its header does not say.
+            let reader = view.grants.values().find(|open| open.party_name == "reader").expect("a grant");
+            let (lane, party) = (reader.circle, reader.party);
+            let terms = chartmesh_consent::Terms { expires: Some(1), ..reader.terms.clone() };
+            let body = chartmesh_ledger::GrantBody {
+                terms: serde_bytes::ByteBuf::from(to_canonical(&terms)),
+                party_name: "reader".into(),
+                purpose: String::new(),
+                card: None,
+            };
+            let body = crate::write::seal_body(&body, view.circle_identity(&lane).expect("an identity").recipient()).expect("sealed");
+            // The keyring by another name.
+            let patient = core.keys.patient.as_ref().expect("a patient");
+            let keyring = KeyringKey {
+                ledger: id,
+                name: Some("\u{202e}".repeat(200)),
+                secret: Seed::new(*patient.keyring_secret.expose()),
+                identity: Seed::new(*patient.keyring.expose_seed()),
+            };
+            let named = crate::write::seal_body(&KeyBody { keys: Vec::new(), keyring: Some(keyring) }, &recovery_recipient(&words)).expect("sealed");
+            let keyring_lane = ledger.charter().keyring_lane;
+            let lanes: Vec<LaneId> = view.lanes.keys().copied().filter(|lane| *lane != keyring_lane).collect();
+            let mut writer = Writer::new(core, id).expect("a writer");
+            writer
+                .entry(lane, Action::Grant { id: chartmesh_identity::GrantId::random(), party, until: None, max_age: 9 }, Parts::body(body))
+                .expect("an entry");
+            writer.entry(keyring_lane, Action::Key {}, Parts::body(named)).expect("an entry");
+            writer.commit().expect("stored");
+            for lane in lanes {
+                let nonsense = || [Action::Unknown { code: "nonsense".into(), raw: vec![0xa0] }].into_iter();
+                let (seq, prev) = core.ledger(&id).expect("a ledger").next(&lane, &core.keys.author());
+                sign(core, lane, (seq, prev), &["nonsense"], nonsense());
+                sign(core, lane, (1, None), &[], nonsense());
+            }
+        });
+        let back = recovered(&stolen, &directory, &words).await;
+        assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
+        stolen.stop().await.expect("the end");
+        let node = Node::open(&Home::new(directory.path().join("new")), None).await.expect("a node");
+        let Response::Imported(info) = node.ask(import(&directory, "second")).await.expect("it signs") else { panic!() };
+        assert_eq!(info.published, 1);
+        let Response::Records(records) = node.ask(Request::RecordsList { patient: None, resource_type: None }).await.expect("a list") else { panic!() };
+        assert!(records.iter().filter(|record| record.state == "readable").count() == 2, "{records:?}");
+        node.with(|core| {
+            let id = core.own_ledger().expect("a patient");
+            let (ledger, view) = core.open(&id).expect("a view");
+            assert_eq!((ledger.charter().custodians.len(), core.keys.name.as_str()), (MAX_MEMBERS, UNNAMED));
+            let reader = view.grants.iter().find(|(_, open)| open.party_name == "reader" && open.terms.expires.is_none()).expect("a grant");
+            let state = &ledger.lane(&reader.1.circle).grants[reader.0];
+            let given = |lane: &LaneId| ledger.lane(lane).usable.is_some_and(|epoch| state.envelopes.iter().any(|envelope| envelope.epochs.contains(&epoch)));
+            assert!(view.catalogs().all(|(lane, _)| !ledger.lane(&lane).frozen_giving && given(&lane)));
+        });
+        node.stop().await.expect("the end");
     }
 
     /// An Epoch names all that it supersedes and covers, and a list has bounds.
@@ -567,16 +709,16 @@ mod tests {
             let bars = (0..MAX_LIST as u128).map(|n| Action::Bar { id: AccessId::new(n.to_be_bytes()), fence: Fence::default() });
             let recipient = Identity::generate().recipient().clone();
             let epoch = |_| Action::Epoch { recipient: recipient.clone(), supersedes: Vec::new(), covers: Vec::new(), past: Fence::default() };
-            flood(core, lane, (0..MAX_LIST + 9).map(epoch));
-            flood(core, lane, bars);
+            let next = |core: &Core| core.ledger(&id).expect("a ledger").next(&lane, &core.keys.author());
+            let place = next(core);
+            sign(core, lane, place, &[], (0..MAX_LIST + 9).map(epoch));
+            let place = next(core);
+            sign(core, lane, place, &[], bars);
         });
-        stolen.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
-        let ticket = stolen.with(|core| core.card_info().ticket);
-        let new = Home::new(directory.path().join("new"));
-        let back = recover(&new, &words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(60)).await.expect("a new device");
+        let back = recovered(&stolen, &directory, &words).await;
         assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
         stolen.stop().await.expect("the end");
-        let node = Node::open(&new, None).await.expect("a node");
+        let node = Node::open(&Home::new(directory.path().join("new")), None).await.expect("a node");
         let Response::Imported(info) = node.ask(import(&directory, "second")).await.expect("it signs") else { panic!() };
         assert_eq!(info.published, 1);
         node.with(|core| {

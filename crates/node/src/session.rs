@@ -12,7 +12,7 @@ use std::{
 use chartmesh_consent::{Scope, decide_scope};
 use chartmesh_exchange::{Closing, Effect, Event, Frame, Options, Session, Side};
 use chartmesh_identity::{BlobHash, Card, EndpointKey, EntryHash, LedgerId, PartyKey, Signed, Verified};
-use chartmesh_ledger::{Claim, Invitation, Peer, may_have_blob};
+use chartmesh_ledger::{Claim, Invitation, Peer, may_have_blob, was_listed};
 use chartmesh_sealing::{MAX_SEALED, open, seal};
 use chartmesh_vault::Table;
 use tokio::sync::{Notify, mpsc};
@@ -729,7 +729,11 @@ impl Core {
     pub(crate) fn sources(&self, one: &Missing) -> Vec<Source> {
         let met = self.sessions.met().filter(|(_, card, slot)| match self.standing(slot, &one.ledger) {
             Peer::Device(_) | Peer::Custodian(_) => true,
-            Peer::Party(_) | Peer::Stranger => one.author == Some(card.profile.party),
+            // Who was struck off has what it had, and gives it to a device.
+            Peer::Party(_) | Peer::Stranger => {
+                let had = |ledger| self.is_owner(&one.ledger) && was_listed(ledger, &card.profile.party, &slot.remote());
+                one.author == Some(card.profile.party) || self.replica.ledgers.get(&one.ledger).is_some_and(had)
+            }
         });
         met.map(|(session, _, slot)| Source {
             session,

@@ -57,8 +57,7 @@ impl Node {
     pub(crate) async fn share_documents(&self, id: LedgerId) -> Result<bool, ApiError> {
         let shares = self.with(|core| core.shares(&id))?;
         let (whole, parts): (Vec<Share>, Vec<Share>) = shares.into_iter().partition(|share| share.covered.len() == share.manifest.resources.len());
-        if !parts.is_empty() {
-            self.extract(id, parts).await?;
+        if !parts.is_empty() && self.extract(id, parts).await? {
             return Ok(true);
         }
         if whole.is_empty() {
@@ -79,11 +78,11 @@ impl Node {
                 }
             }
         }
-        self.with(|core| core.hand_over_documents(&id, &whole, &keys))?;
-        Ok(true)
+        self.with(|core| core.hand_over_documents(&id, &whole, &keys))
     }
 
-    async fn extract(&self, id: LedgerId, parts: Vec<Share>) -> Result<(), ApiError> {
+    /// Publishes extracts. Whether there was any that could be.
+    async fn extract(&self, id: LedgerId, parts: Vec<Share>) -> Result<bool, ApiError> {
         let publisher = self.with(|core| core.publisher(id));
         let mut made: BTreeSet<(BlobHash, Vec<usize>)> = BTreeSet::new();
         let mut outgoing = Vec::new();
@@ -102,7 +101,7 @@ impl Node {
             let facts = share.manifest.resources.facts();
             let covered: Vec<_> = share.covered.iter().filter_map(|index| Some((facts.get(*index)?, resources.get(*index)?.as_slice()))).collect();
             let compartment = share.manifest.compartment;
-            let place = self.with(|core| core.place(&id, &compartment))?.ok_or_else(|| ApiError::failed(format_args!("{compartment} has no usable epoch")))?;
+            let Some(place) = self.with(|core| core.place(&id, &compartment))? else { continue };
             outgoing.push(Outgoing {
                 place,
                 compartment,
@@ -116,9 +115,8 @@ impl Node {
         self.with(|core| {
             let mut writer = Writer::new(core, id)?;
             publish(&mut writer, stored)?;
-            writer.commit()
-        })?;
-        Ok(())
+            Ok(!writer.commit()?.is_empty())
+        })
     }
 
     async fn file_key(&self, id: &LedgerId, publish: &EntryHash, blob: &BlobHash) -> Result<FileKey, ApiError> {
@@ -209,7 +207,8 @@ impl Core {
         Ok(finer)
     }
 
-    fn hand_over_documents(&mut self, id: &LedgerId, shares: &[Share], keys: &BTreeMap<(EntryHash, BlobHash), FileKey>) -> Result<(), ApiError> {
+    /// Whether there was any for which there is a key.
+    fn hand_over_documents(&mut self, id: &LedgerId, shares: &[Share], keys: &BTreeMap<(EntryHash, BlobHash), FileKey>) -> Result<bool, ApiError> {
         let now = time::now();
         let mut by_grant: BTreeMap<GrantId, Vec<&Share>> = BTreeMap::new();
         for share in shares {
@@ -237,6 +236,9 @@ impl Core {
                     files.push(document_key(permit, share.publish, &share.manifest, key)?);
                     documents.push(place);
                 }
+                if files.is_empty() {
+                    continue;
+                }
                 let body = EnvelopeBody { catalogs: Vec::new(), files, notices: notices(&open.terms), terms: ByteBuf::from(to_canonical(&open.terms)) };
                 let circle = open.circle;
                 let identity = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?;
@@ -244,8 +246,7 @@ impl Core {
                 writer.entry(circle, Action::Envelope { grant, epochs: Vec::new(), documents, catalogs: Vec::new() }, Parts::body(body))?;
             }
         }
-        writer.commit()?;
-        Ok(())
+        Ok(!writer.commit()?.is_empty())
     }
 }
 

@@ -76,6 +76,14 @@ struct Keyring {
     secret: Seed,
 }
 
+/// What an entry waits for: an identity.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lacks {
+    /// Another one of a circle.
+    Circle(LaneId),
+    Epoch(EntryHash),
+}
+
 /// What can be read of one ledger.
 #[derive(Default)]
 pub(crate) struct View {
@@ -95,7 +103,10 @@ pub(crate) struct View {
     pub(crate) reasons: BTreeMap<GrantId, String>,
     manifests: BTreeMap<(EntryHash, BlobHash), Manifest>,
     files: BTreeMap<(EntryHash, BlobHash), (FileKey, Manifest)>,
-    waiting: BTreeSet<EntryHash>,
+    /// Entries that are to be read.
+    queue: BTreeSet<EntryHash>,
+    /// Entries that may say more once something is known. What nobody can open is looked at no oftener than that.
+    waiting: BTreeMap<Lacks, BTreeSet<EntryHash>>,
     /// Identities of epochs that are not here yet.
     candidates: BTreeMap<EntryHash, Vec<Seed>>,
     /// The charters under which it was read.
@@ -122,7 +133,7 @@ impl View {
 
     /// Whether other devices have authority now than when it was read.
     pub(crate) fn is_outdated(&self, ledger: &Ledger) -> bool {
-        self.under != ledger.charter_heads()
+        !ledger.judges_as_under(&self.under)
     }
 
     /// Opens what can be opened of a ledger. Envelopes last: what is known from elsewhere need not be opened.
@@ -136,16 +147,10 @@ impl View {
 
     /// Opens what can be opened of these entries and, with what comes to light, of those that had to wait.
     pub(crate) fn read(&mut self, ledger: &Ledger, entries: impl IntoIterator<Item = EntryHash>) {
-        self.waiting.extend(entries);
-        loop {
-            let before = self.waiting.len();
-            for hash in std::mem::take(&mut self.waiting) {
-                if ledger.get(&hash).is_some_and(|entry| !self.read_entry(ledger, entry)) {
-                    self.waiting.insert(hash);
-                }
-            }
-            if self.waiting.len() == before {
-                return;
+        self.queue.extend(entries);
+        while let Some(hash) = self.queue.pop_first() {
+            if let Some(lacks) = ledger.get(&hash).and_then(|entry| self.read_entry(ledger, entry)) {
+                self.waiting.entry(lacks).or_default().insert(hash);
             }
         }
     }
@@ -156,7 +161,7 @@ impl View {
     }
 
     /// Whether the manifests of a Publish are known.
-    fn knows(&self, publish: EntryHash) -> bool {
+    pub(crate) fn knows(&self, publish: EntryHash) -> bool {
         self.manifests.range((publish, BlobHash::new([0; 32]))..).next().is_some_and(|((known, _), _)| *known == publish)
     }
 
@@ -174,8 +179,8 @@ impl View {
     }
 
     /// All identities that a circle has had, the newest last.
-    pub(crate) fn circle_identities(&self, lane: &LaneId) -> impl Iterator<Item = &Identity> {
-        self.circles.get(lane).into_iter().flatten()
+    pub(crate) fn circle_identities(&self, lane: &LaneId) -> impl DoubleEndedIterator<Item = &Identity> {
+        self.circles.get(lane).map(Vec::as_slice).unwrap_or_default().iter()
     }
 
     /// The catalog of a compartment, if there is one.
@@ -229,8 +234,13 @@ impl View {
         })
     }
 
-    /// Whether the entry needs no further look.
-    fn read_entry(&mut self, ledger: &Ledger, entry: &Entry) -> bool {
+    /// Has what waited for it read again.
+    fn has_come(&mut self, lacked: Lacks) {
+        self.queue.extend(self.waiting.remove(&lacked).into_iter().flatten());
+    }
+
+    /// Takes in what an entry says. Nothing, if it needs no further look.
+    fn read_entry(&mut self, ledger: &Ledger, entry: &Entry) -> Option<Lacks> {
         let (lane, hash) = (entry.header.lane, entry.hash());
         if let Action::Epoch { recipient, .. } = &entry.header.action {
             let candidates = self.candidates.remove(&hash).unwrap_or_default();
@@ -238,31 +248,31 @@ impl View {
         }
         if let Action::Grant { id, .. } = &entry.header.action
             && ledger.lane(&lane).grants.get(id).is_some_and(|grant| grant.entry == hash)
+            && self.grants.get(id).is_some_and(|open| open.circle == lane)
         {
             // Whatever another Grant with its id says.
             self.grants.remove(id);
         }
-        let Some(body) = &entry.body else { return true };
+        let Some(body) = &entry.body else { return None };
         match &entry.header.action {
             Action::Key {} => {
-                let Some(keyring) = &self.keyring else { return true };
+                let Some(keyring) = &self.keyring else { return None };
                 if let Some(body) = opened::<KeyBody>(body, &keyring.identity) {
                     let belief = Belief::of(ledger, entry);
                     body.keys.into_iter().for_each(|key| self.learn(ledger, key, belief));
                 }
-                true
+                None
             }
             Action::Grant { id, party, .. } => self.in_circle(lane, body, |view, body: GrantBody| {
                 let Ok(terms) = from_canonical::<Terms>(&body.terms) else { return };
                 let card = body.card.map(|card| Signed::from_bytes(card.into_vec()));
                 let grant = OpenGrant { terms, party: *party, party_name: body.party_name, card, circle: lane, time: entry.header.time };
-                // One that does not stand gives nothing, and is shown as such.
-                if ledger.lane(&lane).grants.get(id).is_none_or(|grant| grant.entry == hash) {
+                if view.takes_grant(ledger, entry, id, party) {
                     view.grants.insert(*id, grant);
                 }
             }),
             // Devices have from the keyring what it hands over, but where an entry of that was lost or came late.
-            Action::Envelope { epochs, documents, .. } if self.keyring.is_some() && self.has(epochs, documents) => true,
+            Action::Envelope { epochs, documents, .. } if self.keyring.is_some() && self.has(epochs, documents) => None,
             Action::Envelope { grant, .. } => self.in_circle(lane, body, |view, body: EnvelopeBody| {
                 view.learn_envelope(ledger, *grant, body, Belief::of(ledger, entry));
             }),
@@ -270,22 +280,22 @@ impl View {
                 view.receipts.insert(hash, body);
             }),
             Action::Epoch { .. } => {
-                let Some(identity) = self.epochs.get(&hash) else { return false };
+                let Some(identity) = self.epochs.get(&hash) else { return Some(Lacks::Epoch(hash)) };
                 if let Some(body) = opened::<EpochBody>(body, identity) {
                     let belief = Belief::of(ledger, entry);
                     body.predecessors.into_iter().filter(|key| key.epoch.is_some()).for_each(|key| self.learn(ledger, key, belief));
                 }
-                true
+                None
             }
             Action::Publish { .. } => {
-                let Some(epoch) = entry.header.epoch else { return true };
+                let epoch = entry.header.epoch?;
                 if self.knows(hash) {
-                    return true;
+                    return None;
                 }
-                let Some(identity) = self.epochs.get(&epoch) else { return false };
+                let Some(identity) = self.epochs.get(&epoch) else { return Some(Lacks::Epoch(epoch)) };
                 if let Some(body) = opened::<PublishBody>(body, identity) {
                     let mut unpacked = 0;
-                    let manifests = body.manifests.iter().filter_map(|manifest| from_canonical::<Manifest>(manifest).ok());
+                    let manifests = body.manifests.iter().filter_map(|manifest| Manifest::read(manifest));
                     let bounded = manifests.take_while(|manifest| {
                         let room = unpacked < MAX_UNPACKED;
                         unpacked += manifest.plain_length();
@@ -293,23 +303,31 @@ impl View {
                     });
                     self.manifests.extend(bounded.map(|manifest| ((hash, manifest.blob), manifest)));
                 }
-                true
+                None
             }
             Action::Revoke { grant, .. } => self.in_circle(lane, body, |view, body: RevokeBody| {
                 if !body.reason.is_empty() && Belief::of(ledger, entry) != Belief::None {
                     view.reasons.insert(*grant, body.reason);
                 }
             }),
-            Action::Confirm { .. } | Action::Request {} | Action::Admit { .. } | Action::Bar { .. } | Action::Withdraw { .. } => true,
-            Action::Unknown { .. } => true,
+            Action::Confirm { .. } | Action::Request {} | Action::Admit { .. } | Action::Bar { .. } | Action::Withdraw { .. } => None,
+            Action::Unknown { .. } => None,
         }
     }
 
-    fn in_circle<T: serde::de::DeserializeOwned>(&mut self, lane: LaneId, body: &[u8], then: impl FnOnce(&mut Self, T)) -> bool {
-        let Some(identities) = self.circles.get(&lane) else { return false };
-        let Some(body) = identities.iter().rev().find_map(|identity| opened(body, identity)) else { return false };
+    fn in_circle<T: serde::de::DeserializeOwned>(&mut self, lane: LaneId, body: &[u8], then: impl FnOnce(&mut Self, T)) -> Option<Lacks> {
+        let Some(body) = self.circle_identities(&lane).rev().find_map(|identity| opened(body, identity)) else { return Some(Lacks::Circle(lane)) };
         then(self, body);
-        true
+        None
+    }
+
+    /// Whether a Grant is one of the patient's, in the circle of its party, and no other stands for its id. One that does not stand gives nothing, and is shown as such.
+    fn takes_grant(&self, ledger: &Ledger, entry: &Entry, id: &GrantId, party: &PartyKey) -> bool {
+        let lane = entry.header.lane;
+        let stands = |circle: &LaneId| ledger.lane(circle).grants.get(id).map(|grant| grant.entry);
+        let is_first = self.grants.get(id).is_none_or(|open| open.circle == lane || stands(&open.circle).is_none());
+        let in_its_circle = self.lanes.get(&lane) == Some(&Purpose::Circle(*party));
+        in_its_circle && is_first && ledger.is_listed(&entry.author()) && stands(&lane).is_none_or(|grant| grant == entry.hash())
     }
 
     /// Whether these epochs can be opened here, and the documents be found.
@@ -331,6 +349,9 @@ impl View {
             let at = known.iter().position(|one| *one.expose_seed() == *key.identity.expose());
             let identity = at.map_or_else(|| Identity::from_seed(key.identity.expose()), |at| known.remove(at));
             known.push(identity);
+            if at.is_none() {
+                self.has_come(Lacks::Circle(key.lane));
+            }
         }
     }
 
@@ -363,6 +384,7 @@ impl View {
         let identity = Identity::from_seed(seed.expose());
         if identity.recipient() == recipient {
             self.epochs.insert(epoch, identity);
+            self.has_come(Lacks::Epoch(epoch));
         }
     }
 
@@ -401,7 +423,7 @@ impl View {
             if self.keyring.is_some() && ledger.get(&file.publish).is_none() {
                 continue;
             }
-            if let Ok(manifest) = from_canonical::<Manifest>(&file.manifest) {
+            if let Some(manifest) = Manifest::read(&file.manifest) {
                 self.files.insert((file.publish, file.blob), (FileKey::new(*file.key.expose()), manifest));
             }
         }

@@ -11,7 +11,7 @@ use chartmesh_ledger::{Ledger, Peer, suspended};
 use super::{MAX_UNKNOWNS, Session, Side, Stage, push, push::FIRST_WINDOW, send};
 use crate::{
     event::{Closing, Effect},
-    frame::{Frame, HEADS_PER_FRAME, Tip},
+    frame::{Frame, HEADS_PER_FRAME, MAX_LIST, Tip},
     replica::Replica,
     tips::Tips,
     view::{Heads, View},
@@ -19,8 +19,10 @@ use crate::{
 
 /// Ledgers that a peer may open in one session.
 const MAX_LEDGERS: usize = 1 << 20;
-/// Heads, charters and checkpoints that a peer may tell of one ledger.
+/// Heads, charters and checkpoints that a party may tell of one ledger.
 const MAX_HEADS: usize = 1 << 18;
+/// The same of a device or a custodian, which tells also what all parties have made up.
+const MAX_HEADS_OF_ALL: usize = 1 << 20;
 
 /// How far the opening of a ledger has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -340,6 +342,7 @@ impl Session {
         now: i64,
         out: &mut Vec<Effect>,
     ) -> Result<(), Closing> {
+        let most = self.most_heads(replica, ledger);
         let waits = |shared: &&mut Shared| matches!(shared.phase, Phase::Asked | Phase::Told) && shared.opening == opening;
         let Some(shared) = self.shared.get_mut(&ledger).filter(waits) else { return Ok(()) };
         if !shared.hearing {
@@ -349,7 +352,7 @@ impl Session {
             shared.checkpoints.clear();
         }
         shared.heads += charters.len() + checkpoints.len() + lanes.iter().map(|(_, tips)| 1 + tips.len()).sum::<usize>();
-        if shared.heads > MAX_HEADS {
+        if shared.heads > most {
             return Err(Closing::TooMany("heads"));
         }
         shared.charters.extend(charters);
@@ -388,10 +391,11 @@ impl Session {
         now: i64,
         out: &mut Vec<Effect>,
     ) -> Result<(), Closing> {
+        let most = self.most_heads(replica, ledger);
         let hears = |shared: &&mut Shared| (shared.phase == Phase::Live || shared.phase == Phase::Told && shared.unconfirmed) && shared.opening == opening;
         let Some(shared) = self.shared.get_mut(&ledger).filter(hears) else { return Ok(()) };
         shared.heads += lanes.iter().map(|(_, tips)| 1 + tips.len()).sum::<usize>();
-        if shared.heads > MAX_HEADS {
+        if shared.heads > most {
             // Without what others have brought a session only gives more than it need.
             return if shared.unconfirmed { Err(Closing::TooMany("heads")) } else { Ok(()) };
         }
@@ -426,6 +430,12 @@ impl Session {
         }
     }
 
+    fn most_heads(&self, replica: &Replica, ledger: LedgerId) -> usize {
+        let peer = self.party().map(|party| replica.standing(ledger, &party, &self.remote));
+        let tells_all = self.claiming.is_some() || matches!(peer, Some(Peer::Device(_) | Peer::Custodian(_)));
+        if tells_all { MAX_HEADS_OF_ALL } else { MAX_HEADS }
+    }
+
     fn push_or_shut(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {
         if self.view(replica, ledger, now).is_some() { self.push(replica, ledger, now, out) } else { self.shut(ledger, out) }
     }
@@ -436,6 +446,12 @@ fn tell_heads(view: &View<'_>, ledger: LedgerId, opening: u64, out: &mut Vec<Eff
     let confirm = view.is_partys();
     let mut charters: Vec<CharterHash> = view.charters().into_iter().collect();
     let mut checkpoints: Vec<(LaneId, i64)> = view.checkpoints().into_iter().collect();
+    // There may be more of either than a frame takes, if somebody has made them up.
+    while charters.len() > MAX_LIST || checkpoints.len() > MAX_LIST {
+        let first = |all: usize| all.min(MAX_LIST);
+        let (charters, checkpoints) = (charters.drain(..first(charters.len())).collect(), checkpoints.drain(..first(checkpoints.len())).collect());
+        send(out, &Frame::Heads { ledger, opening, charters, lanes: Vec::new(), checkpoints, confirm, last: false });
+    }
     in_frames(view.heads(), |lanes, last| {
         let (charters, checkpoints) = (std::mem::take(&mut charters), std::mem::take(&mut checkpoints));
         send(out, &Frame::Heads { ledger, opening, charters, lanes, checkpoints, confirm, last });

@@ -58,7 +58,8 @@ impl Session {
 
     pub(super) fn take_charters(&mut self, replica: &mut Replica, id: LedgerId, charters: Vec<Signed<Charter>>, out: &mut Vec<Effect>) -> Result<(), Closing> {
         let live = self.is_live(&id);
-        if !live {
+        // Who claims with the words has asked for all that there is, whoever has made it up.
+        if !live && self.claiming.is_none() {
             self.loose_charters += 1;
             if self.loose_charters > MAX_LOOSE_CHARTERS {
                 return Err(Closing::TooMany("charters"));

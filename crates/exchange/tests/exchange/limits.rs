@@ -1,11 +1,11 @@
 //! What a session holds a peer to as time goes on: claims whose root is dropped, clocks that are ahead, strangers that ask and ask.
 
 use chartmesh_exchange::{
-    AHEAD, Closing, Effect, Event, Frame, Options,
+    AHEAD, Closing, Effect, Event, Frame, MAX_FRAME, Options,
     sim::{Node, Person, circle, key, next_charter, recipient},
 };
-use chartmesh_identity::{Kind, LedgerId, Signed, Verified};
-use chartmesh_ledger::{Charter, Checkpoint, Peer, Root};
+use chartmesh_identity::{EntryHash, Kind, LaneId, LedgerId, Signed, Verified};
+use chartmesh_ledger::{Charter, Checkpoint, Device, Head, Peer, Root};
 
 use crate::pair::{NOW, Pair, count, fill, grant, meet, phone_and_custodian};
 
@@ -97,6 +97,43 @@ fn who_was_struck_off_answers_the_words() {
     assert!(pair.sessions[1].claimed(&nodes[1].replica, &ledger));
     let (nodes, _, ledger) = claimed("rank 1", strike_off);
     assert_eq!(count(&nodes[0], ledger), 0);
+}
+
+/// Nothing that a stolen device has made up by the thousand keeps the words from what there is.
+#[test]
+fn the_words_are_answered_whatever_there_is_of_charters_and_checkpoints() {
+    let (nodes, pair, ledger) = claimed("rank 0", |nodes, ledger| {
+        for round in 0..70 {
+            // Each is longer than goes into one frame with another.
+            amended(&mut nodes[1], ledger, "rank 1", |next| {
+                next.devices.truncate(1);
+                let device = next.devices[0].clone();
+                next.devices.extend((0..120).map(|n| Device { key: key(&format!("device {n}")).author(), ..device.clone() }));
+                next.time = round;
+            });
+        }
+        let phone = nodes[0].person.clone();
+        for n in 0..8_200u32 {
+            let lane = LaneId::derive(&[1; 32], &n.to_be_bytes());
+            let checkpoint = Checkpoint { ledger, lane, author: phone.author(), heads: Vec::new(), time: NOW, cosignatures: Vec::new() };
+            assert!(nodes[1].replica.hear(Signed::sign(checkpoint, &phone.key), NOW));
+        }
+    });
+    assert!(pair.saw.iter().flat_map(|saw| &saw.effects).all(|effect| !matches!(effect, Effect::Close { .. })));
+    assert_eq!(count(&nodes[0], ledger), 4);
+    assert_eq!(nodes[0].replica.ledgers[&ledger].charters().count(), 71);
+}
+
+#[test]
+fn the_longest_checkpoint_fits_into_a_frame() {
+    let (nodes, ledger) = phone_and_custodian();
+    let phone = &nodes[0].person;
+    let head = |n: usize| Head { lane: LaneId::new([255; 32]), author: phone.author(), seq: u64::MAX - n as u64, hash: EntryHash::of(&n.to_be_bytes()) };
+    let heads = (0..Checkpoint::MAX_HEADS).map(head).collect();
+    let checkpoint = Checkpoint { ledger, lane: LaneId::new([1; 32]), author: phone.author(), heads, time: NOW, cosignatures: Vec::new() };
+    let checkpoint = Signed::sign(checkpoint, &phone.key);
+    Checkpoint::read(checkpoint.signed().clone(), &nodes[0].replica.ledgers[&ledger]).expect("it counts");
+    assert!(Frame::Checkpoint { ledger, checkpoint: checkpoint.signed().clone() }.encode().len() < MAX_FRAME);
 }
 
 /// A checkpoint of the phone for a party's circle.

@@ -115,6 +115,24 @@ fn a_root_speaks_for_the_patient_while_the_charter_and_every_rival_of_it_list_it
 }
 
 #[test]
+fn a_new_custodian_changes_nothing_about_what_entries_are_worth() {
+    let mut w = World::new();
+    let id = w.ledger.id();
+    let before = w.ledger.charter_heads().to_vec();
+    let custodian = chartmesh_ledger::Custodian { party: w.x.party(), card: device(30).card, endpoint: device(30).endpoint };
+    let another = next_charter(id, &w.genesis, 2, |charter| charter.custodians.push(custodian));
+    w.charter(&another);
+    assert!(w.ledger.judges_as_under(&before) && w.ledger.charter_heads() != before);
+    let suspended = next_charter(id, &another, 2, |charter| charter.devices[0].suspended = Some(Vec::new()));
+    w.charter(&suspended);
+    assert!(!w.ledger.judges_as_under(&before));
+    let before = w.ledger.charter_heads().to_vec();
+    let rival = next_charter(id, &another, 3, |charter| charter.devices.push(device(30)));
+    w.charter(&rival);
+    assert!(w.ledger.contested() && !w.ledger.judges_as_under(&before));
+}
+
+#[test]
 fn the_lowest_rank_wins_and_voids_its_rivals_and_their_successors() {
     let mut w = World::new();
     let id = w.ledger.id();

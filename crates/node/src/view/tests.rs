@@ -1,7 +1,7 @@
 //! What bodies are believed.
 
 use chartmesh_identity::{Kind, LedgerId, Profile, Recipient, SigningSecret, to_canonical};
-use chartmesh_ledger::{AccessKey, Blob, EntryHeader, SUITE};
+use chartmesh_ledger::{AccessKey, Blob, EntryHeader, SUITE, Use};
 use serde_bytes::ByteBuf;
 
 use super::*;
@@ -10,6 +10,7 @@ use crate::{
     core::Core,
     home::Home,
     node::Node,
+    reading::State,
     setup,
     write::{Parts, Writer, seal_body},
 };
@@ -40,6 +41,13 @@ async fn a_document_counts_only_with_the_length_that_its_entry_says() {
             writer.commit().expect("stored");
             assert_eq!(documents(core).len(), known, "{length}");
         }
+        // What is made of it must fit where it did, and be held at once.
+        let named = Manifest { author_name: "x".repeat(481), ..manifest.clone() };
+        assert!(Manifest::read(&to_canonical(&manifest)).is_some() && Manifest::read(&to_canonical(&named)).is_none());
+        let (ledger, view) = core.open(&id).expect("a ledger");
+        let longer = Manifest { content_length: u64::MAX, ..manifest.clone() };
+        let of = |manifest| Document { manifest, ..view.documents(ledger).pop().expect("a document") };
+        assert_eq!((core.state(&of(&manifest)), core.state(&of(&longer))), (State::Locked, State::Quarantined));
     });
     node.stop().await.expect("stopped");
 }
@@ -48,6 +56,10 @@ const RECORDS: [&str; 2] = [
     r#"{"resourceType":"Observation","id":"o","status":"final","code":{"text":"HbA1c"},"subject":{"reference":"Patient/m"}}"#,
     r#"{"resourceType":"Condition","id":"c","code":{"coding":[{"system":"http://hl7.org/fhir/sid/icd-10-cm","code":"F32.1"}]},"subject":{"reference":"Patient/m"}}"#,
 ];
+
+fn reader(alias: &str) -> SigningSecret {
+    SigningSecret::from_seed(blake3::hash(alias.as_bytes()).as_bytes())
+}
 
 /// A patient with records, and two readers: the first may read what is general, the second everything.
 async fn patient(directory: &tempfile::TempDir) -> (Node, [GrantInfo; 2]) {
@@ -62,7 +74,7 @@ async fn patient(directory: &tempfile::TempDir) -> (Node, [GrantInfo; 2]) {
     node.ask(Request::Import { paths: files.collect(), patient: None }).await.expect("imported");
     let mut grants = Vec::new();
     for (alias, read) in [("first", vec!["general".to_owned()]), ("second", Vec::new())] {
-        let key = SigningSecret::generate();
+        let key = reader(alias);
         let profile =
             Profile { name: alias.into(), kind: Kind::Practitioner, party: key.party(), recipient: Identity::generate().recipient().clone(), version: 1 };
         let contact = chartmesh_identity::Contact { endpoints: vec![SigningSecret::generate().endpoint()], counter: 1, ..Default::default() };
@@ -80,6 +92,8 @@ fn bring(core: &mut Core, id: LedgerId, key: &SigningSecret, lane: LaneId, actio
     for _ in 0..8 {
         let ledger = core.replica.ledgers.get_mut(&id).expect("a ledger");
         let (seq, prev) = ledger.next(&lane, &key.author());
+        let own = ledger.lane(&lane).grants.iter().find(|(_, grant)| grant.party == key.party());
+        let uses = own.map(|(grant, _)| Use::Grant(*grant));
         let header = EntryHeader {
             suite: SUITE,
             ledger: id,
@@ -90,7 +104,7 @@ fn bring(core: &mut Core, id: LedgerId, key: &SigningSecret, lane: LaneId, actio
             prev,
             time: 0,
             action: action.clone(),
-            uses: None,
+            uses,
             epoch: None,
             body: None,
             crit: Vec::new(),
@@ -222,6 +236,34 @@ async fn a_suspended_device_names_and_replaces_nothing() {
         assert_eq!(decisive(core, id), before, "with all that there is");
         assert_eq!(as_party(core, id, circle), party, "and nobody else is told anything");
     });
+    node.stop().await.expect("stopped");
+}
+
+/// A party writes into its circle what it likes, also a Grant under the id of somebody else's.
+#[tokio::test]
+async fn a_party_grants_nothing_and_takes_no_grants_place() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (node, [narrow, wide]) = patient(&directory).await;
+    node.with(|core| {
+        let id = core.own_ledger().expect("a patient");
+        let circles = |core: &Core| core.open(&id).expect("a view").1.grants.iter().map(|(grant, open)| (*grant, open.circle)).collect::<BTreeMap<_, _>>();
+        let before = circles(core);
+        let (ledger, view) = core.open(&id).expect("a view");
+        let circle = before[&narrow.grant];
+        let to = view.circle_identity(&circle).expect("an identity").recipient().clone();
+        let terms = ByteBuf::from(to_canonical(&view.grants[&wide.grant].terms));
+        let state = ledger.lane(&circle).grants[&narrow.grant].clone();
+        for id_of in [wide.grant, narrow.grant, GrantId::random()] {
+            let grant = Action::Grant { id: id_of, party: state.party, until: None, max_age: state.max_age };
+            let body = GrantBody { terms: terms.clone(), party_name: "first".into(), purpose: String::new(), card: None };
+            bring(core, id, &reader("first"), circle, &grant, &body, &to);
+        }
+        assert_eq!(circles(core), before, "as they arrive");
+        core.open_view(id).expect("a view");
+        assert_eq!(circles(core), before, "with all that there is");
+    });
+    let revoked = node.ask(Request::ConsentRevoke { grant: wide.grant.to_string(), reason: None }).await.expect("a revoke");
+    assert!(matches!(revoked, Response::Grant(info) if info.state == "revoked"));
     node.stop().await.expect("stopped");
 }
 
