@@ -157,11 +157,30 @@ impl History {
         &self.devices
     }
 
-    /// All versions held with their hashes, predecessors first, then by hash.
+    /// The versions that are not void, predecessors first.
+    fn standing(&self) -> BTreeSet<CharterHash> {
+        let mut standing = BTreeSet::new();
+        for head in &self.heads {
+            let mut at = Some(*head);
+            while let Some(hash) = at.filter(|hash| standing.insert(*hash)) {
+                at = self.charter(&hash).prev;
+            }
+        }
+        standing
+    }
+
+    /// All versions held with their hashes, those that are not void before the others, predecessors first, then by hash.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&CharterHash, &Verified<Charter>)> {
+        let standing = self.standing();
         let mut all: Vec<_> = self.held.iter().collect();
-        all.sort_by_key(|(hash, charter)| (charter.version, **hash));
+        all.sort_by_key(|(hash, charter)| (!standing.contains(*hash), charter.version, **hash));
         all.into_iter()
+    }
+
+    /// As [`History::all`], without what is void.
+    pub(crate) fn all_standing(&self) -> impl Iterator<Item = &Verified<Charter>> {
+        let count = self.standing().len();
+        self.all().take(count).map(|(_, charter)| charter)
     }
 }
 

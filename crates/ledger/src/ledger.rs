@@ -132,7 +132,12 @@ impl Ledger {
         self.history.heads()
     }
 
-    /// Every charter version held, voided ones too, predecessors first.
+    /// The charter versions that are not void, predecessors first: who has them knows who has authority, whatever else somebody has signed.
+    pub fn standing_charters(&self) -> impl Iterator<Item = &Signed<Charter>> {
+        self.history.all_standing().map(|charter| charter.signed())
+    }
+
+    /// Every charter version held: those of [`Ledger::standing_charters`], then voided ones, predecessors first.
     pub fn charters(&self) -> impl Iterator<Item = &Signed<Charter>> {
         self.charter_versions().map(|(_, charter)| charter)
     }

@@ -10,7 +10,8 @@ use chartmesh_consent::{Coverage, PermitScope, Request, Scope, coverage, decide_
 use chartmesh_exchange::Event;
 use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, Recipient, Signed, to_canonical};
 use chartmesh_ledger::{
-    Action, Checkpoint, Duty, EnvelopeBody, EpochBody, Head, KeyBody, LaneKey, Ledger, MAX_LIST, Peer, Point, Seed, Use, Wanted, admit_hash, duties, lanes_for,
+    Action, Checkpoint, Duty, EnvelopeBody, EpochBody, GrantState, Head, KeyBody, LaneKey, Ledger, MAX_LIST, Peer, Point, Seed, Use, Wanted, admit_hash,
+    duties, lanes_for,
 };
 use chartmesh_records::{Compartment, Sensitivity};
 use chartmesh_sealing::Identity;
@@ -118,10 +119,14 @@ impl Core {
         let (ledger, view) = self.open(id)?;
         let secret = &self.keys.patient.as_ref().ok_or_else(|| ApiError::refused("only a patient's device"))?.keyring_secret;
         let mut wanted = Wanted { catalogs: view.catalogs().map(|(lane, _)| lane).collect(), ..Wanted::default() };
+        let mut revoked: BTreeMap<GrantId, Vec<&GrantState>> = BTreeMap::new();
+        for (grant, state) in ledger.lanes().flat_map(|lane| &ledger.lane(lane).grants).filter(|(_, state)| state.revoked.is_some()) {
+            revoked.entry(*grant).or_default().push(state);
+        }
         for (grant, open) in &view.grants {
             let Some(state) = ledger.lane(&open.circle).grants.get(grant) else { continue };
-            // What a revoked grant gave access to; nothing more is asked of one in force.
-            let given = state.revoked.iter().flat_map(|_| &state.envelopes).flat_map(|envelope| {
+            // What a revoked grant gave access to, in whatever circle; nothing more is asked of one in force.
+            let given = revoked.get(grant).into_iter().flatten().flat_map(|state| &state.envelopes).flat_map(|envelope| {
                 envelope.catalogs.iter().copied().chain(envelope.epochs.iter().filter_map(|epoch| ledger.get(epoch).map(|entry| entry.header.lane)))
             });
             let had: BTreeSet<LaneId> = given.collect();
@@ -143,11 +148,13 @@ impl Core {
     fn perform(&mut self, id: &LedgerId) -> Result<bool, ApiError> {
         let wanted = self.wanted(id)?;
         let now = time::now();
-        let ledger = self.ledger(id)?;
+        let (ledger, view) = self.open(id)?;
         // A thief's device may have begun catalogs that nobody can name: nothing is sealed to those, and they must not keep the others waiting.
         let is_for_now = |duty: &Duty| match duty {
             Duty::Reseal { .. } => false,
             Duty::Epoch { catalog } => wanted.catalogs.contains(catalog) && can_renew(ledger, catalog),
+            // It may have given the id of a grant to another one as well, of which nothing is known.
+            Duty::Envelope { grant, circle, .. } => view.grants.get(grant).is_some_and(|open| open.circle == *circle),
             _ => true,
         };
         let owed: Vec<Duty> = duties(ledger, &wanted, now).into_iter().filter(is_for_now).collect();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chartmesh_identity::{BlobHash, EntryHash, LaneId, LedgerId, Signed};
 use chartmesh_ledger::Action;
 use chartmesh_records::{Coding, Compartment, Input, ResourceFacts, Sensitivity, import, read_bundle, read_resource};
-use chartmesh_sealing::{Origin, Packer, wiped};
+use chartmesh_sealing::{Origin, Packer, fits, wiped};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     manifest::{Listed, Manifest},
     node::Node,
     parts,
-    publish::{LEVEL, Outgoing, Place, Word, publish},
+    publish::{LEVEL, Outgoing, Place, Publisher, Word, publish},
     reading::State,
     view::Document,
     write::{Parts, Writer},
@@ -44,6 +44,11 @@ struct Looked {
 }
 
 impl Looked {
+    /// Whether it can be sealed there: a document that its author has filled to the brim may be filed elsewhere under a longer name.
+    fn fits(&self, publisher: &Publisher, place: &Place) -> bool {
+        self.origins.iter().all(|(origin, _)| fits(&publisher.header(place, origin.clone())))
+    }
+
     /// The same to be sealed there, each document when it is asked for.
     fn seal(self, place: Place) -> Box<dyn Iterator<Item = Outgoing> + Send> {
         let (origins, lengths): (Vec<_>, Vec<_>) = self.origins.into_iter().unzip();
@@ -85,6 +90,10 @@ impl Node {
                 core.open(&id)
                     .is_ok_and(|(ledger, view)| places.iter().any(|(publish, blob)| view.document(ledger, publish, blob).is_some_and(|one| one.stale)))
             });
+            if !looked.fits(&publisher, &place) {
+                self.with(|core| core.bad.extend(&places));
+                continue;
+            }
             let as_it_was = looked.manifests.iter().eq(due.documents.iter().map(|(_, manifest)| manifest));
             if !stale && place.lane == due.lane && as_it_was {
                 continue;

@@ -128,7 +128,9 @@ impl Core {
         if state.revoked.is_some() {
             return Err(ApiError::failed(format_args!("grant {} is revoked already", grant.short())));
         }
-        let fence = ledger.fence_of(&circle, |rests| *rests == Use::Grant(grant));
+        // A device that was lost may have given its id to another grant as well: it ends wherever it stands.
+        let standing = ledger.lanes().filter(|lane| ledger.lane(lane).grants.get(&grant).is_some_and(|state| state.revoked.is_none()));
+        let fences: Vec<_> = standing.map(|lane| (*lane, ledger.fence_of(lane, |rests| *rests == Use::Grant(grant)))).collect();
         let recipient = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?.recipient().clone();
         let elsewhere = view.grants.iter().any(|(other, open)| {
             *other != grant
@@ -138,7 +140,10 @@ impl Core {
         });
         let body = seal_body(&RevokeBody { reason: reason.unwrap_or_default().to_owned() }, &recipient)?;
         let mut writer = Writer::new(self, id)?;
-        writer.entry(circle, Action::Revoke { grant, fence }, Parts::body(body))?;
+        for (lane, fence) in fences {
+            let parts = if lane == circle { Parts::body(body.clone()) } else { Parts::default() };
+            writer.entry(lane, Action::Revoke { grant, fence }, parts)?;
+        }
         if custodian && !elsewhere {
             writer.charter(|next| next.custodians.retain(|listed| listed.party != party))?;
         }

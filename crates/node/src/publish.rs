@@ -77,6 +77,10 @@ impl Publisher {
         self.key.author()
     }
 
+    pub(crate) fn header(&self, place: &Place, origin: Signed<Origin>) -> Header {
+        Header { ledger: self.ledger, compartment: place.compartment.to_string(), publisher: self.author(), origin }
+    }
+
     fn seal(&self, outgoing: Outgoing, packer: &mut Packer) -> Result<Sealed, ApiError> {
         let Outgoing { place, compartment, content, word, extract_of, part } = outgoing;
         let (origin, author, author_name, time, resources) = match word {
@@ -96,7 +100,7 @@ impl Publisher {
                 (Signed::sign(origin, &self.key).signed().clone(), self.author(), self.name.clone(), self.now, resources)
             }
         };
-        let header = Header { ledger: self.ledger, compartment: place.compartment.to_string(), publisher: self.author(), origin };
+        let header = self.header(&place, origin);
         let document = seal_document(&content, &header, &place.recipient, packer).map_err(ApiError::failed)?;
         let manifest = Manifest {
             blob: document.hash,

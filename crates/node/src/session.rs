@@ -417,6 +417,10 @@ impl Core {
                 self.sessions.signals.fetch.notify_one();
                 self.sessions.signals.duties.notify_one();
             }
+            // A patient takes part in what a contact invites to. Anybody else could begin a ledger, and be given room as a device of it.
+            Effect::Invitation { from, .. } if self.keys.patient.is_some() && !self.peers.get(&from).is_some_and(|peer| peer.added) => {
+                return Err(ApiError::refused(format_args!("an invitation by {}, who is no contact", from.short())));
+            }
             Effect::Invitation { sealed, from } => self.accept_invitation(&sealed, Some(from)).map(|_| ())?,
             Effect::InvitationTooLong { .. } => {
                 tracing::warn!("an invitation is too long to be sent");
@@ -624,7 +628,7 @@ impl Core {
         let invitation = Invitation {
             ledger: *id,
             author: self.keys.author(),
-            charters: ledger.charters().cloned().collect(),
+            charters: ledger.standing_charters().cloned().collect(),
             circle,
             identity: crate::grants::circle_key(permit, identity)?,
             nodes,

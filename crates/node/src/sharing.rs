@@ -21,7 +21,7 @@ use crate::{
     duties::{notices, read_request},
     filing::listed,
     grants::document_key,
-    manifest::Manifest,
+    manifest::{MAX_PACKED, Manifest},
     node::Node,
     publish::{MANIFEST_BYTES, Outgoing, Word, publish},
     time,
@@ -101,6 +101,11 @@ impl Node {
             let facts = share.manifest.resources.facts();
             let covered: Vec<_> = share.covered.iter().filter_map(|index| Some((facts.get(*index)?, resources.get(*index)?.as_slice()))).collect();
             let compartment = share.manifest.compartment;
+            // A party's list may have been packed as no honest one is.
+            if to_canonical(&covered.iter().map(|(facts, _)| *facts).collect::<Vec<_>>()).len() > MAX_PACKED / 2 {
+                self.with(|core| core.bad.insert((share.publish, share.manifest.blob)));
+                continue;
+            }
             let Some(place) = self.with(|core| core.place(&id, &compartment))? else { continue };
             outgoing.push(Outgoing {
                 place,

@@ -33,13 +33,13 @@ fn moment(text: &str) -> Option<(i64, u32)> {
     let zone_at = rest.find(['Z', '+', '-'])?;
     let (time, zone) = rest.split_at_checked(zone_at)?;
     let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
-    let mut parts = time.splitn(3, ':').map(|part| part.parse::<i64>().ok());
+    let mut parts = time.splitn(3, ':').map(|part| part.parse::<u32>().ok().map(i64::from));
     let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
     let offset = match zone.as_bytes().first()? {
         b'Z' => 0,
         sign => {
             let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+            let seconds = i64::from(hours.parse::<u16>().ok()?) * 3600 + i64::from(minutes.parse::<u16>().ok()?) * 60;
             if *sign == b'-' { -seconds } else { seconds }
         }
     };

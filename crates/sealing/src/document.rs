@@ -109,6 +109,11 @@ pub fn seal_document(content: &[u8], header: &Header, to: &Recipient, packer: &m
     Ok(SealedDocument { hash: BlobHash::of(&sealed.bytes), bytes: sealed.bytes, content_length, file_key: sealed.file_key })
 }
 
+/// Whether a header is short enough for [`seal_document`]: an origin bears whatever labels its author gave it.
+pub fn fits(header: &Header) -> bool {
+    to_canonical(header).len() <= frames::MAX_HEADER
+}
+
 /// Opens a document with the identity that it is sealed to or with its own file key, and checks it against its entry.
 pub fn open_document<'k>(bytes: &[u8], key: impl Into<Key<'k>>, expected: &Expected<'_>) -> Result<OpenedDocument, DocumentError> {
     wiped(|| open_content(bytes, key.into(), expected))

@@ -12,7 +12,7 @@ const ZSTD: u32 = 0xFD2F_B528;
 /// Magic and length of a skippable frame.
 const FRAME_START: usize = 8;
 /// Longest header, in bytes.
-const MAX_HEADER: usize = 64 * 1024;
+pub(crate) const MAX_HEADER: usize = 64 * 1024;
 
 /// Which part of a document's layout is not as it must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

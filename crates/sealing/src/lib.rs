@@ -16,7 +16,7 @@ mod stack;
 mod text;
 mod xwing;
 
-pub use document::{DocumentError, Expected, MAX_CONTENT, MAX_SEALED, OpenedDocument, SealedDocument, open_document, seal_document};
+pub use document::{DocumentError, Expected, MAX_CONTENT, MAX_SEALED, OpenedDocument, SealedDocument, fits, open_document, seal_document};
 pub use file::{Key, OpenError, SealError, Sealed, file_key, open, open_with_file_key, seal};
 pub use frames::{LayoutError, padme};
 pub use keys::{FileKey, Identity};

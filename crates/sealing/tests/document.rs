@@ -2,8 +2,8 @@
 
 use chartmesh_identity::{AuthorKey, BlobHash, LedgerId, Signed, SignedError, SigningSecret, to_canonical};
 use chartmesh_sealing::{
-    DocumentError, Expected, Header, Identity, LayoutError, MAX_CONTENT, MAX_SEALED, OpenError, Origin, Packer, SealError, SealedDocument, open, open_document,
-    padme, seal, seal_document,
+    DocumentError, Expected, Header, Identity, LayoutError, MAX_CONTENT, MAX_SEALED, OpenError, Origin, Packer, SealError, SealedDocument, fits, open,
+    open_document, padme, seal, seal_document,
 };
 use proptest::prelude::*;
 
@@ -114,6 +114,20 @@ proptest! {
         prop_assert!(forged(&bytes, 10).is_err());
         prop_assert!(forged(&layout(&bytes, &bytes), 10).is_err());
         prop_assert!(forged(&layout(&to_canonical(&header(b"content")), &[&0xFD2F_B528u32.to_le_bytes(), bytes.as_slice()].concat()), 10).is_err());
+    }
+}
+
+/// An author may fill the header to the brim. Under a longer name of its compartment it cannot be sealed again.
+#[test]
+fn what_cannot_be_sealed_is_told_before() {
+    let of_length = |labels: usize, compartment: &str| {
+        let origin = Origin { labels: vec!["x".repeat(labels)], ..origin(b"content") };
+        Header { compartment: compartment.into(), origin: Signed::sign(origin, &author()).signed().clone(), ..header(b"content") }
+    };
+    let most = (60_000..70_000).rev().find(|labels| fits(&of_length(*labels, "inbox"))).unwrap();
+    let can = |header: &Header| seal_document(b"content", header, identity().recipient(), &mut packer(3)).is_ok();
+    for (header, is_possible) in [(of_length(most, "inbox"), true), (of_length(most, "general/results"), false), (of_length(most + 1, "inbox"), false)] {
+        assert_eq!((fits(&header), can(&header)), (is_possible, is_possible));
     }
 }
 

@@ -19,10 +19,9 @@ use crate::{
 
 /// Ledgers that a peer may open in one session.
 const MAX_LEDGERS: usize = 1 << 20;
-/// Heads, charters and checkpoints that a party may tell of one ledger.
+/// Heads, charters and checkpoints that are remembered of what a peer tells of one ledger. Of what is beyond that it is given more than it need be: whoever may write makes as many logs as it likes,
+/// and that is no reason to hang up on others who tell of them.
 const MAX_HEADS: usize = 1 << 18;
-/// The same of a device or a custodian, which tells also what all parties have made up.
-const MAX_HEADS_OF_ALL: usize = 1 << 20;
 
 /// How far the opening of a ledger has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -342,7 +341,6 @@ impl Session {
         now: i64,
         out: &mut Vec<Effect>,
     ) -> Result<(), Closing> {
-        let most = self.most_heads(replica, ledger);
         let waits = |shared: &&mut Shared| matches!(shared.phase, Phase::Asked | Phase::Told) && shared.opening == opening;
         let Some(shared) = self.shared.get_mut(&ledger).filter(waits) else { return Ok(()) };
         if !shared.hearing {
@@ -352,13 +350,12 @@ impl Session {
             shared.checkpoints.clear();
         }
         shared.heads += charters.len() + checkpoints.len() + lanes.iter().map(|(_, tips)| 1 + tips.len()).sum::<usize>();
-        if shared.heads > most {
-            return Err(Closing::TooMany("heads"));
-        }
-        shared.charters.extend(charters);
-        shared.checkpoints.extend(checkpoints);
-        for (lane, tips) in lanes {
-            shared.learn(lane, &tips);
+        if shared.heads <= MAX_HEADS {
+            shared.charters.extend(charters);
+            shared.checkpoints.extend(checkpoints);
+            for (lane, tips) in lanes {
+                shared.learn(lane, &tips);
+            }
         }
         if !last {
             return Ok(());
@@ -391,16 +388,13 @@ impl Session {
         now: i64,
         out: &mut Vec<Effect>,
     ) -> Result<(), Closing> {
-        let most = self.most_heads(replica, ledger);
         let hears = |shared: &&mut Shared| (shared.phase == Phase::Live || shared.phase == Phase::Told && shared.unconfirmed) && shared.opening == opening;
         let Some(shared) = self.shared.get_mut(&ledger).filter(hears) else { return Ok(()) };
         shared.heads += lanes.iter().map(|(_, tips)| 1 + tips.len()).sum::<usize>();
-        if shared.heads > most {
-            // Without what others have brought a session only gives more than it need.
-            return if shared.unconfirmed { Err(Closing::TooMany("heads")) } else { Ok(()) };
-        }
-        for (lane, tips) in &lanes {
-            shared.learn(*lane, tips);
+        if shared.heads <= MAX_HEADS {
+            for (lane, tips) in &lanes {
+                shared.learn(*lane, tips);
+            }
         }
         if shared.unconfirmed {
             shared.unconfirmed = !last;
@@ -428,12 +422,6 @@ impl Session {
                 tips.forget_before(*seq, |hash| view.ledger().has(hash));
             }
         }
-    }
-
-    fn most_heads(&self, replica: &Replica, ledger: LedgerId) -> usize {
-        let peer = self.party().map(|party| replica.standing(ledger, &party, &self.remote));
-        let tells_all = self.claiming.is_some() || matches!(peer, Some(Peer::Device(_) | Peer::Custodian(_)));
-        if tells_all { MAX_HEADS_OF_ALL } else { MAX_HEADS }
     }
 
     fn push_or_shut(&mut self, replica: &Replica, ledger: LedgerId, now: i64, out: &mut Vec<Effect>) {

@@ -58,15 +58,8 @@ impl Session {
 
     pub(super) fn take_charters(&mut self, replica: &mut Replica, id: LedgerId, charters: Vec<Signed<Charter>>, out: &mut Vec<Effect>) -> Result<(), Closing> {
         let live = self.is_live(&id);
-        // Who claims with the words has asked for all that there is, whoever has made it up.
-        if !live && self.claiming.is_none() {
-            self.loose_charters += 1;
-            if self.loose_charters > MAX_LOOSE_CHARTERS {
-                return Err(Closing::TooMany("charters"));
-            }
-        }
         let mut kept = Vec::new();
-        let mut refused = 0;
+        let (mut refused, mut loose) = (0, false);
         for charter in charters {
             let hash = CharterHash::of(charter.as_bytes());
             let result = match replica.ledgers.get_mut(&id) {
@@ -96,10 +89,18 @@ impl Session {
                 }
             }
         }
+        // Who claims with the words has asked for all that there is, whoever has made it up. With the others a session more brings what follows: what is known does not count.
+        if !live && self.claiming.is_none() && (!kept.is_empty() || refused > 0) {
+            self.loose_charters += 1;
+            loose = self.loose_charters > MAX_LOOSE_CHARTERS;
+        }
         if !kept.is_empty() {
             out.push(Effect::Persist { ledger: id, charters: kept, entries: Vec::new(), bodies: Vec::new() });
             // After our claim: the ledger is ours to read while it lists the root.
             self.claims.extend(self.claiming.map(|root| (id, root)));
+        }
+        if loose {
+            return Err(Closing::TooMany("charters"));
         }
         for _ in 0..refused {
             self.strike("charters")?;

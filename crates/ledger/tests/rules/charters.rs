@@ -149,6 +149,9 @@ fn the_lowest_rank_wins_and_voids_its_rivals_and_their_successors() {
     assert_eq!(w.ledger.charter_hash(), CharterHash::of(patient.as_bytes()));
     assert_eq!(w.verdict(&by_thief), Verdict::Void(Void::NoAuthority));
     assert_eq!(w.ledger.charters().count(), 4, "voided versions are kept");
+    let standing: Vec<_> = w.ledger.standing_charters().cloned().collect();
+    assert_eq!(standing, [w.genesis.signed().clone(), patient.signed().clone()]);
+    assert!(w.ledger.charters().cloned().collect::<Vec<_>>().starts_with(&standing), "and come after the others");
 }
 
 #[test]

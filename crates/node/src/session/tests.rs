@@ -236,6 +236,30 @@ async fn an_invitation_that_is_too_long_ends_no_session() {
     }
 }
 
+/// Anybody can begin a ledger, and whoever takes part in it gives it room.
+#[tokio::test]
+async fn a_patient_takes_part_in_what_a_contact_invites_to_and_in_nothing_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (daughter, mother) = (node(&directory, Kind::Patient, "daughter").await.0, node(&directory, Kind::Patient, "mother").await.0);
+    let card = |node: &Node| PeerSource::File(node.with(|core| core.replica.me.card.as_bytes().to_vec()));
+    daughter.ask(Request::PeerAdd { source: card(&mother), alias: Some("mother".into()) }).await.expect("a contact");
+    daughter.ask(Request::ConsentGrant { peer: "mother".into(), terms: TermsInput::default() }).await.expect("a grant");
+    let party = mother.with(|core| core.keys.party());
+    let (ledger, from, sealed) = daughter.with(|core| {
+        let id = core.own_ledger().expect("a patient");
+        (id, core.keys.party(), core.invitation(&id, &party).expect("sealed").expect("an invitation"))
+    });
+    let invited = |mother: &Node| {
+        mother.with(|core| {
+            core.carry_out(0, vec![Effect::Invitation { sealed: sealed.clone(), from }]);
+            core.replica.ledgers.contains_key(&ledger)
+        })
+    };
+    assert!(!invited(&mother));
+    mother.ask(Request::PeerAdd { source: card(&daughter), alias: None }).await.expect("a contact");
+    assert!(invited(&mother));
+}
+
 /// A custodian that has not heard of a patient's new device takes it for a stranger, and gives it everything once it has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_device_gets_from_a_custodian_what_it_was_refused_at_first() {

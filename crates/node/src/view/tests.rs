@@ -47,7 +47,7 @@ async fn a_document_counts_only_with_the_length_that_its_entry_says() {
         let (ledger, view) = core.open(&id).expect("a ledger");
         let longer = Manifest { content_length: u64::MAX, ..manifest.clone() };
         let of = |manifest| Document { manifest, ..view.documents(ledger).pop().expect("a document") };
-        assert_eq!((core.state(&of(&manifest)), core.state(&of(&longer))), (State::Locked, State::Quarantined));
+        assert_eq!([&manifest, &longer].map(|manifest| core.state(&of(manifest)) == State::Quarantined), [false, true]);
     });
     node.stop().await.expect("stopped");
 }
