@@ -37,6 +37,9 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// Longest path that a Unix socket address takes, with room to spare.
 const MAX_PATH: usize = 100;
 
+/// Before the next program is waited for where one could not be taken.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// The path of the socket, short enough to be bound: a longer one goes through the directory's descriptor, which must outlive the use.
 fn short_path(home: &Home) -> io::Result<(PathBuf, Option<File>)> {
     let path = home.socket();
@@ -73,7 +76,7 @@ pub(crate) fn answer(node: Node, listener: UnixListener) -> Pin<Box<dyn Future<O
 }
 
 async fn answer_all(node: Node, listener: UnixListener) {
-    let socket = SocketFile(node.0.home.clone());
+    let _socket = SocketFile(node.0.home.clone());
     let mut tasks = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -83,13 +86,13 @@ async fn answer_all(node: Node, listener: UnixListener) {
                     tasks.spawn(converse(node.clone(), stream));
                 }
                 Err(error) => {
+                    // Too many files may be open just now.
                     tracing::warn!(%error, "a program could not be answered");
-                    break;
+                    tokio::time::sleep(PAUSE).await;
                 }
             },
         }
     }
-    drop(socket);
 }
 
 /// Removes the socket when the doorkeeper goes.

@@ -155,6 +155,10 @@ impl Core {
             Duty::Epoch { catalog } => wanted.catalogs.contains(catalog) && can_renew(ledger, catalog),
             // It may have given the id of a grant to another one as well, of which nothing is known.
             Duty::Envelope { grant, circle, .. } => view.grants.get(grant).is_some_and(|open| open.circle == *circle),
+            Duty::Bar { grant, .. } => {
+                let own = view.grants.get(grant).and_then(|open| ledger.lane(&open.circle).grants.get(grant));
+                own.is_none_or(|state| state.revoked.is_some())
+            }
             _ => true,
         };
         let owed: Vec<Duty> = duties(ledger, &wanted, now).into_iter().filter(is_for_now).collect();

@@ -28,6 +28,7 @@ mod filing;
 mod grants;
 pub mod home;
 mod import;
+mod inviting;
 mod manifest;
 pub mod net;
 mod node;

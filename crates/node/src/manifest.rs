@@ -57,7 +57,7 @@ const MAX_NAME: usize = 480;
 /// Longest list, in bytes before packing. A document's content is no longer, and facts say less than the resource that they are of.
 const MAX_LISTED: usize = 16 << 20;
 /// The same after packing: one manifest fits into a body, with room to spare.
-pub(crate) const MAX_PACKED: usize = 8 << 20;
+const MAX_PACKED: usize = 8 << 20;
 
 /// What is known of a document's resources, packed: a node keeps it of every resource that it can list, and facts of the resources of one document are much alike.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,11 @@ use crate::{
     write::{Parts, Writer, seal_body},
 };
 
+/// So many bytes of names are in one receipt.
+const RECEIPT_BYTES: usize = 4 << 20;
+/// A longer name of a record is cut, in bytes.
+const MOST_OF_A_NAME: usize = 1024;
+
 /// A resource that is known of, and the document that it is in.
 pub(crate) struct Held<'a> {
     pub(crate) facts: ResourceFacts,
@@ -294,14 +299,34 @@ impl Core {
         let circle = view.grants.get(&grant).map(|open| open.circle).ok_or_else(|| ApiError::failed("an unknown grant"))?;
         let recipient = view.circle_identity(&circle).ok_or_else(|| ApiError::failed("a circle without identity"))?.recipient().clone();
         let own = self.keys.author();
-        let n = 1 + ledger.lane(&circle).receipts.iter().filter(|receipt| receipt.author == own).count() as u64;
-        let body = ReceiptBody { who: self.keys.name.clone(), what, purpose: purpose.code, time: time::now() };
-        let parts = Parts { uses: Some(Use::Grant(grant)), body: Some(seal_body(&body, &recipient)?), ..Parts::default() };
+        let first = 1 + ledger.lane(&circle).receipts.iter().filter(|receipt| receipt.author == own).count() as u64;
         let mut writer = Writer::new(self, *id)?;
-        writer.entry(circle, Action::Receipt { grant, n }, parts)?;
+        for (n, what) in (first..).zip(portions(what)) {
+            let body = ReceiptBody { who: writer.core.keys.name.clone(), what, purpose: purpose.code.clone(), time: time::now() };
+            let parts = Parts { uses: Some(Use::Grant(grant)), body: Some(seal_body(&body, &recipient)?), ..Parts::default() };
+            writer.entry(circle, Action::Receipt { grant, n }, parts)?;
+        }
         writer.commit()?;
         Ok(())
     }
+}
+
+/// What was read, in lists that fit into a receipt each: whoever wrote a record has named it as it liked.
+fn portions(what: Vec<String>) -> Vec<Vec<String>> {
+    let mut portions = Vec::new();
+    let mut room = 0;
+    for name in what {
+        let name = if name.len() > MOST_OF_A_NAME { format!("{} ...", name.chars().take(MOST_OF_A_NAME / 4).collect::<String>()) } else { name };
+        if portions.is_empty() || room < name.len() {
+            portions.push(Vec::new());
+            room = RECEIPT_BYTES;
+        }
+        room -= name.len();
+        if let Some(portion) = portions.last_mut() {
+            portion.push(name);
+        }
+    }
+    portions
 }
 
 fn typed(typed: &Typed) -> &'static str {
@@ -518,5 +543,21 @@ impl Opener {
             )));
         }
         Ok(opened)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_bounded_whatever_records_are_called() {
+        let names = |count: usize, length: usize| (0..count).map(|n| format!("{n:0length$}")).collect::<Vec<_>>();
+        assert_eq!(portions(names(3, 5)), [names(3, 5)]);
+        let split = portions(names(10_000, 1000));
+        assert_eq!(split.len(), 3);
+        assert_eq!(split.concat(), names(10_000, 1000), "nothing is left out");
+        let [portion] = portions(vec!["x".repeat(9 << 20), String::new()]).try_into().expect("one");
+        assert!(portion.len() == 2 && portion[0].len() < 300);
     }
 }

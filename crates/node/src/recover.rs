@@ -266,7 +266,7 @@ fn take_over(
     let fences = fences(&before, &view);
     let suspended = fences.len() as u64;
     let fenced = under(&before, words, &fences)?;
-    let custodians = granted_custodians(core.ledger(&id)?, &fenced, &view)?;
+    let custodians = granted_custodians(core.ledger(&id)?, [&before, &fenced], &view)?;
     let taken_away = taken_away(&before, &fenced, &view);
     let mut writer = Writer::new(core, id)?;
     writer.charter_by_words(&words.root(), |next| {
@@ -363,18 +363,20 @@ fn taken_away(before: &Ledger, fenced: &Ledger, view: &View) -> Vec<(LaneId, Act
         let (was, is) = (before.lane(lane), fenced.lane(lane));
         for (grant, state) in is.grants.iter().filter(|(_, state)| state.revoked.is_none()) {
             let revoked = was.revokes.get(grant).and_then(|revokes| revokes.first()).map(|revoke| revoke.fence.clone());
-            let is_seen = fenced.get(&state.entry).is_some_and(|entry| entry.body.is_none())
-                || view.grants.get(grant).is_some_and(|open| open.circle == *lane && open.party == state.party);
+            // What it says may still come, or the key to it.
+            let may_come = fenced.get(&state.entry).is_some_and(|entry| entry.body.is_none() && entry.header.body.is_some())
+                || (view.circle_identity(lane).is_none() && view.is_named(lane, &format!("circle/{}", state.party)));
+            let is_seen = may_come || view.grants.get(grant).is_some_and(|open| open.circle == *lane && open.party == state.party);
             let fence = revoked.or_else(|| (!is_seen).then(|| fenced.fence_of(lane, |rests| *rests == Use::Grant(*grant))));
             actions.extend(fence.map(|fence| (*lane, Action::Revoke { grant: *grant, fence })));
         }
         for (publish, state) in &is.publishes {
             let withdrawn = was.publishes.get(publish).into_iter().flat_map(|was| &was.withdrawn);
-            let mut lacks: BTreeMap<bool, Vec<BlobHash>> = BTreeMap::new();
-            for (blob, erase) in withdrawn.filter(|(blob, _)| !state.withdrawn.contains_key(*blob)) {
-                lacks.entry(*erase).or_default().push(*blob);
+            let documents: Vec<BlobHash> = withdrawn.map(|(blob, _)| *blob).filter(|blob| !state.withdrawn.contains_key(blob)).collect();
+            // What took its place may be on the other branch: where its bytes are left, they stay.
+            if !documents.is_empty() {
+                actions.push((*lane, Action::Withdraw { publish: *publish, documents, erase: false }));
             }
-            actions.extend(lacks.into_iter().map(|(erase, documents)| (*lane, Action::Withdraw { publish: *publish, documents, erase })));
         }
     }
     actions
@@ -421,14 +423,15 @@ fn most_bars(ledger: &Ledger, devices: &[AuthorKey], lane: &LaneId) -> usize {
 
 /// Custodians that the charter in force lists and some grant names as such that was not revoked, and those that any version lists and a grant in force names. Others the patient would never see: whoever has
 /// the lost device may have listed them, and may have left out who should be there. Who was listed first comes first, since there is not room for everybody.
-fn granted_custodians(held: &Ledger, fenced: &Ledger, view: &View) -> Result<Vec<Custodian>, ApiError> {
+fn granted_custodians(held: &Ledger, [before, fenced]: [&Ledger; 2], view: &View) -> Result<Vec<Custodian>, ApiError> {
     let now = crate::time::now();
     let mut named: BTreeMap<PartyKey, bool> = BTreeMap::new();
     for (grant, open) in view.grants.iter().filter(|(_, open)| open.terms.custodian) {
         let circle = fenced.lane(&open.circle);
         if circle.grants.contains_key(grant) {
             let in_force = open.terms.expires.is_none_or(|end| now < end) || held.charter().custodians.iter().any(|listed| listed.party == open.party);
-            *named.entry(open.party).or_default() |= in_force && !circle.revokes.contains_key(grant);
+            let revoked = [before, fenced].iter().any(|ledger| ledger.lane(&open.circle).revokes.contains_key(grant));
+            *named.entry(open.party).or_default() |= in_force && !revoked;
         }
     }
     let mut kept: Vec<Custodian> = Vec::new();

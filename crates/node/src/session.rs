@@ -9,11 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chartmesh_consent::{Scope, decide_scope};
 use chartmesh_exchange::{Closing, Effect, Event, Frame, Options, Session, Side};
 use chartmesh_identity::{BlobHash, Card, EndpointKey, EntryHash, LedgerId, PartyKey, Signed, Verified};
-use chartmesh_ledger::{Claim, Invitation, Peer, may_have_blob, was_listed};
-use chartmesh_sealing::{MAX_SEALED, open, seal};
+use chartmesh_ledger::{Claim, Peer, may_have_blob, was_listed};
+use chartmesh_sealing::MAX_SEALED;
 use chartmesh_vault::Table;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -149,6 +148,11 @@ impl Sessions {
     /// Notes that a ledger changed here: all sessions are told at the next [`Core::pump`].
     pub(crate) fn changed(&mut self, ledger: LedgerId) {
         self.changed.insert(ledger);
+    }
+
+    /// All sessions.
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.slots.keys().copied().collect()
     }
 
     /// Sessions that have seen their peer's card.
@@ -330,7 +334,7 @@ impl Core {
     pub(crate) fn pump(&mut self) {
         while let Some(ledger) = self.sessions.changed.pop_first() {
             self.invite_all();
-            let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
+            let ids = self.sessions.ids();
             for id in ids {
                 self.event(id, Event::Changed(ledger));
             }
@@ -417,11 +421,16 @@ impl Core {
                 self.sessions.signals.fetch.notify_one();
                 self.sessions.signals.duties.notify_one();
             }
-            // A patient takes part in what a contact invites to. Anybody else could begin a ledger, and be given room as a device of it.
-            Effect::Invitation { from, .. } if self.keys.patient.is_some() && !self.peers.get(&from).is_some_and(|peer| peer.added) => {
-                return Err(ApiError::refused(format_args!("an invitation by {}, who is no contact", from.short())));
+            Effect::Invitation { sealed, from } => {
+                let invitation = self.open_invitation(&sealed)?;
+                // A patient takes part in what a contact invites to. Anybody else could begin a ledger, and be given room as a device of it.
+                let is_contact = || self.peers.get(&from).is_some_and(|peer| peer.added);
+                if self.keys.patient.is_none() || self.replica.ledgers.contains_key(&invitation.ledger) || is_contact() {
+                    self.accept_invitation(&invitation, Some(from))?;
+                } else {
+                    tracing::warn!(from = from.short(), "an invitation by somebody who is no contact is not heeded");
+                }
             }
-            Effect::Invitation { sealed, from } => self.accept_invitation(&sealed, Some(from)).map(|_| ())?,
             Effect::InvitationTooLong { .. } => {
                 tracing::warn!("an invitation is too long to be sent");
                 if let Some(slot) = self.sessions.slots.get_mut(&id) {
@@ -515,8 +524,7 @@ impl Core {
 
     /// Shows all peers where this node is now.
     pub(crate) fn tell_moved(&mut self) {
-        let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
-        for id in ids {
+        for id in self.sessions.ids() {
             self.event(id, Event::Moved);
         }
         // What is lost of the first is not sent again as long as the answers go to where this node was.
@@ -536,8 +544,7 @@ impl Core {
 
     /// Says goodbye in all sessions.
     pub(crate) fn leave_all(&mut self) {
-        let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
-        for id in ids {
+        for id in self.sessions.ids() {
             self.event(id, Event::Leave);
         }
     }
@@ -565,8 +572,7 @@ impl Core {
     }
 
     fn invite_all(&mut self) {
-        let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
-        for id in ids {
+        for id in self.sessions.ids() {
             self.invite(id);
         }
     }
@@ -606,60 +612,6 @@ impl Core {
     fn has_arrived(&self, slot: &Slot) -> bool {
         let arrived = |party| self.keys.patient.as_ref().is_none_or(|patient| self.arrived.contains(&(patient.ledger, party)));
         slot.peer().is_none_or(|card| arrived(card.profile.party))
-    }
-
-    /// The sealed invitation for a party with a live grant; none from a device whose word counts no more.
-    pub(crate) fn invitation(&self, id: &LedgerId, party: &PartyKey) -> Result<Option<Vec<u8>>, ApiError> {
-        if self.may_sign(id).is_err() {
-            return Ok(None);
-        }
-        let (ledger, view) = self.open(id)?;
-        let Some((circle, identity)) = view.circle(party) else { return Ok(None) };
-        let Some(card) = self.peers.get(party).map(|peer| &peer.card) else { return Ok(None) };
-        let now = time::now();
-        let live = ledger.lane(&circle).grants.iter().filter(|(_, grant)| grant.party == *party && grant.is_live(now));
-        let permit = live.filter_map(|(grant, _)| view.grants.get(grant)).find_map(|open| {
-            let request = crate::duties::read_request(id, &crate::consents::party_reference(party), &open.terms, now);
-            decide_scope(&open.terms, &request, Scope::Circle).ok()
-        });
-        let Some(permit) = permit else { return Ok(None) };
-        let custodians = ledger.charter().custodians.iter().filter_map(|custodian| self.peers.get(&custodian.party)).map(|peer| peer.card.signed().clone());
-        let nodes = std::iter::once(self.replica.me.card.signed().clone()).chain(custodians).collect();
-        let invitation = Invitation {
-            ledger: *id,
-            author: self.keys.author(),
-            charters: ledger.standing_charters().cloned().collect(),
-            circle,
-            identity: crate::grants::circle_key(permit, identity)?,
-            nodes,
-        };
-        let signed = Signed::sign(invitation, &self.keys.signing);
-        seal(signed.as_bytes(), &card.profile.recipient).map(|sealed| Some(sealed.bytes)).map_err(ApiError::failed)
-    }
-
-    /// Opens an invitation and takes part in the ledger. Which.
-    pub(crate) fn accept_invitation(&mut self, sealed: &[u8], from: Option<PartyKey>) -> Result<LedgerId, ApiError> {
-        let Ok(bytes) = open(sealed, &self.keys.sealing) else {
-            return Err(ApiError::refused("the invitation is not sealed to this node"));
-        };
-        let invitation =
-            Signed::<Invitation>::from_bytes(bytes.to_vec()).verify().map_err(|error| ApiError::refused(format_args!("the invitation: {error}")))?;
-        let is_new = self.join(&invitation)?;
-        for card in invitation.nodes.iter().filter_map(|card| Card::read(card.as_bytes()).ok()) {
-            let known = self.peers.get(&card.profile.party).is_some();
-            if !known && card.profile.party != self.keys.party() {
-                self.peers.meet(card, false, None, &self.vault)?;
-            }
-        }
-        tracing::info!(ledger = invitation.ledger.short(), from = from.map(|from| from.short()), is_new, "an invitation was accepted");
-        if is_new {
-            let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
-            for id in ids {
-                self.event(id, Event::Opened(invitation.ledger));
-            }
-            self.sessions.signals.dial.notify_one();
-        }
-        Ok(invitation.ledger)
     }
 
     /// What a peer is to a ledger, at its session's word where it claimed it with a root.
@@ -777,8 +729,7 @@ impl Core {
     }
 
     fn tell_counts(&mut self, counts: &BTreeMap<u64, u64>) {
-        let ids: Vec<u64> = self.sessions.slots.keys().copied().collect();
-        for id in ids {
+        for id in self.sessions.ids() {
             let Some(slot) = self.sessions.slots.get_mut(&id) else { continue };
             let count = counts.get(&id).copied().unwrap_or_default();
             slot.told_pending = Some(count);

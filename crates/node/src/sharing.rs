@@ -9,8 +9,8 @@ use bytes::Bytes;
 use chartmesh_consent::{Coverage, Request, Scope, coverage, decide_scope, select};
 use chartmesh_identity::{BlobHash, EntryHash, GrantId, LaneId, LedgerId, to_canonical};
 use chartmesh_ledger::{Action, EnvelopeBody};
-use chartmesh_records::write_bundle;
-use chartmesh_sealing::{FileKey, Key, file_key};
+use chartmesh_records::{ResourceFacts, write_bundle};
+use chartmesh_sealing::{FileKey, Key, MAX_CONTENT, Packer, file_key};
 use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
 
@@ -21,9 +21,9 @@ use crate::{
     duties::{notices, read_request},
     filing::listed,
     grants::document_key,
-    manifest::{MAX_PACKED, Manifest},
+    manifest::{Listed, Manifest},
     node::Node,
-    publish::{MANIFEST_BYTES, Outgoing, Word, publish},
+    publish::{LEVEL, MANIFEST_BYTES, Outgoing, Word, publish},
     time,
     view::{Document, OpenGrant},
     write::{Parts, Writer, seal_body},
@@ -102,16 +102,18 @@ impl Node {
             let covered: Vec<_> = share.covered.iter().filter_map(|index| Some((facts.get(*index)?, resources.get(*index)?.as_slice()))).collect();
             let compartment = share.manifest.compartment;
             // A party's list may have been packed as no honest one is.
-            if to_canonical(&covered.iter().map(|(facts, _)| *facts).collect::<Vec<_>>()).len() > MAX_PACKED / 2 {
-                self.with(|core| core.bad.insert((share.publish, share.manifest.blob)));
+            let facts: Vec<ResourceFacts> = covered.iter().map(|(facts, _)| (*facts).clone()).collect();
+            let content = Zeroizing::new(write_bundle(&compartment, &covered));
+            if content.len() as u64 > MAX_CONTENT || Packer::new(LEVEL).ok().and_then(|mut packer| Listed::new(&facts, &mut packer)).is_none() {
+                tracing::warn!(document = share.manifest.blob.short(), "an extract is longer than a document can be");
                 continue;
             }
             let Some(place) = self.with(|core| core.place(&id, &compartment))? else { continue };
             outgoing.push(Outgoing {
                 place,
                 compartment,
-                content: Bytes::from_owner(Zeroizing::new(write_bundle(&compartment, &covered))),
-                word: Word::Own(covered.iter().map(|(facts, _)| (*facts).clone()).collect()),
+                content: Bytes::from_owner(content),
+                word: Word::Own(facts),
                 extract_of: Some(share.manifest.blob),
                 part: None,
             });

@@ -56,7 +56,8 @@ impl Node {
 
     fn add_invitation(&self, bytes: &[u8], alias: Option<&str>) -> Result<PeerInfo, ApiError> {
         self.with(|core| {
-            let ledger = core.accept_invitation(bytes, None)?;
+            let invitation = core.open_invitation(bytes)?;
+            let ledger = core.accept_invitation(&invitation, None)?;
             let mut patients = core.memberships.get(&ledger).into_iter().flat_map(|member| &member.nodes).filter_map(|card| Card::read(card.as_bytes()).ok());
             let patient = patients.rfind(|card| card.profile.kind == chartmesh_identity::Kind::Patient);
             let patient = patient.ok_or_else(|| ApiError::failed("the invitation names no device of the patient"))?;

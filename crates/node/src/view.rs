@@ -356,7 +356,7 @@ impl View {
     }
 
     /// Whether a device's lane has this name.
-    fn is_named(&self, lane: &LaneId, name: &str) -> bool {
+    pub(crate) fn is_named(&self, lane: &LaneId, name: &str) -> bool {
         self.keyring.as_ref().is_some_and(|keyring| LaneId::derive(keyring.secret.expose(), name.as_bytes()) == *lane)
     }
 

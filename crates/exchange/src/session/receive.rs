@@ -59,7 +59,7 @@ impl Session {
     pub(super) fn take_charters(&mut self, replica: &mut Replica, id: LedgerId, charters: Vec<Signed<Charter>>, out: &mut Vec<Effect>) -> Result<(), Closing> {
         let live = self.is_live(&id);
         let mut kept = Vec::new();
-        let (mut refused, mut loose) = (0, false);
+        let (mut refused, mut all_known) = (0, true);
         for charter in charters {
             let hash = CharterHash::of(charter.as_bytes());
             let result = match replica.ledgers.get_mut(&id) {
@@ -71,9 +71,11 @@ impl Session {
                 // Verified all the same: whoever guesses at ledgers learns nothing from the time it takes.
                 None => {
                     let _ = charter.verify();
+                    all_known = false;
                     continue;
                 }
             };
+            all_known &= result == Ok(Added::Known);
             match result {
                 Ok(added) => {
                     if let Some(shared) = self.shared.get_mut(&id) {
@@ -90,16 +92,15 @@ impl Session {
             }
         }
         // Who claims with the words has asked for all that there is, whoever has made it up. With the others a session more brings what follows: what is known does not count.
-        if !live && self.claiming.is_none() && (!kept.is_empty() || refused > 0) {
+        if !live && self.claiming.is_none() && !all_known {
             self.loose_charters += 1;
-            loose = self.loose_charters > MAX_LOOSE_CHARTERS;
         }
         if !kept.is_empty() {
             out.push(Effect::Persist { ledger: id, charters: kept, entries: Vec::new(), bodies: Vec::new() });
             // After our claim: the ledger is ours to read while it lists the root.
             self.claims.extend(self.claiming.map(|root| (id, root)));
         }
-        if loose {
+        if self.loose_charters > MAX_LOOSE_CHARTERS {
             return Err(Closing::TooMany("charters"));
         }
         for _ in 0..refused {

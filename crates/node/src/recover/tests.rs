@@ -260,6 +260,8 @@ async fn what_was_revoked_stays_so_and_what_nobody_can_see_ends() {
         for action in given {
             writer.entry(hidden, action, Parts::body(vec![1; 300])).expect("an entry");
         }
+        let silent = Action::Grant { id: GrantId::random(), party, until: None, max_age: 9 };
+        writer.entry(hidden, silent, Parts::default()).expect("an entry");
         writer.commit().expect("stored");
     });
     let back = recovered(&stolen, &directory, &words).await;
@@ -271,9 +273,11 @@ async fn what_was_revoked_stays_so_and_what_nobody_can_see_ends() {
         assert_eq!(of(core, "left"), (left, circle, party));
         let (ledger, view) = core.open(&id).expect("a view");
         assert!(ledger.lane(&circle).grants[&left].revoked.is_some(), "it was revoked");
-        assert!(ledger.lane(&hidden).grants.len() == 2 && ledger.lane(&hidden).grants.values().all(|grant| grant.revoked.is_some()));
+        assert!(ledger.lane(&hidden).grants.len() == 3 && ledger.lane(&hidden).grants.values().all(|grant| grant.revoked.is_some()));
         let kept = &ledger.lane(&view.grants[&stays].circle).grants[&stays];
         assert!(kept.revoked.is_none() && kept.envelopes.len() < 9, "it is not handed over again and again: {}", kept.envelopes.len());
+        let given = |lane: &LaneId| ledger.lane(lane).usable.is_some_and(|epoch| kept.envelopes.iter().any(|envelope| envelope.epochs.contains(&epoch)));
+        assert!(view.catalogs().next().is_some() && view.catalogs().all(|(lane, _)| given(&lane)), "and goes on reading");
     });
     node.stop().await.expect("the end");
 }
