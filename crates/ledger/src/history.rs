@@ -179,8 +179,8 @@ impl History {
 
     /// As [`History::all`], without what is void.
     pub(crate) fn all_standing(&self) -> impl Iterator<Item = &Verified<Charter>> {
-        let count = self.standing().len();
-        self.all().take(count).map(|(_, charter)| charter)
+        let standing = self.standing();
+        self.all().take(standing.len()).map(|(_, charter)| charter)
     }
 }
 

@@ -27,6 +27,8 @@ use crate::{
 
 /// A ledger id that is typed has at least so many of its digits.
 const LEAST_ID: usize = 8;
+/// So many nodes are taken over from an invitation: those that its charter lists.
+const MOST_NODES: usize = 32;
 /// So many of its digits tell a ledger from others.
 const SHOWN_ID: usize = 12;
 
@@ -548,6 +550,13 @@ impl Core {
         if taken.is_ok() && !held.is_active(&invitation.author) {
             taken = Err(ApiError::refused("the invitation is not signed by a device of that patient"));
         }
+        let charter = held.charter();
+        let serves = |card: &&Signed<Card>| {
+            let party = Card::read(card.as_bytes()).ok().map(|card| card.profile.party);
+            let devices = charter.devices.iter().map(|device| device.party);
+            party.is_some_and(|party| devices.chain(charter.custodians.iter().map(|custodian| custodian.party)).any(|listed| listed == party))
+        };
+        let nodes: Vec<Signed<Card>> = invitation.nodes.iter().filter(serves).take(MOST_NODES).cloned().collect();
         if taken.is_err() && is_new {
             self.replica.ledgers.remove(&id);
             batch = Batch::new();
@@ -565,7 +574,7 @@ impl Core {
         };
         identities.retain(|seed| seed.expose() != invitation.identity.expose());
         identities.push(Seed::new(*invitation.identity.expose()));
-        let membership = Membership { circle: invitation.circle, identities, nodes: invitation.nodes.clone() };
+        let membership = Membership { circle: invitation.circle, identities, nodes };
         batch.put(Table::Ledgers, id.as_bytes(), to_canonical(&membership));
         if let Err(error) = self.vault.commit(batch) {
             return Err(self.break_off(error));

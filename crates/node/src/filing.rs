@@ -153,7 +153,10 @@ impl Core {
     /// What a device has to look into: what a party published and this device has not seen yet, and what lies under an epoch that is not used any more. Of a resource in parts all, once
     /// all are here.
     fn due(&self, id: &LedgerId) -> Result<Vec<Due>, ApiError> {
-        let is_due = |document: &Document<'_>| document.stale || (document.party.is_some() && !self.checked.contains(&(document.publish, document.blob())));
+        let ledger = self.ledger(id)?;
+        // Where nothing can be sealed, nothing is sealed anew.
+        let is_stale = |document: &Document<'_>| document.stale && document.lane.is_some_and(|lane| ledger.lane(&lane).usable.is_some());
+        let is_due = |document: &Document<'_>| is_stale(document) || (document.party.is_some() && !self.checked.contains(&(document.publish, document.blob())));
         let mut size = 0;
         let mut work: Vec<Due> = Vec::new();
         for whole in self.wholes(id)? {

@@ -8,9 +8,6 @@ use chartmesh_sealing::{open, seal};
 
 use crate::{api::ApiError, core::Core, time};
 
-/// So many nodes are taken over from an invitation.
-const MOST_NODES: usize = 32;
-
 impl Core {
     /// The sealed invitation for a party with a live grant; none from a device whose word counts no more.
     pub(crate) fn invitation(&self, id: &LedgerId, party: &PartyKey) -> Result<Option<Vec<u8>>, ApiError> {
@@ -52,13 +49,8 @@ impl Core {
     /// Takes part in the ledger of an invitation. Which.
     pub(crate) fn accept_invitation(&mut self, invitation: &Invitation, from: Option<PartyKey>) -> Result<LedgerId, ApiError> {
         let is_new = self.join(invitation)?;
-        let charter = self.ledger(&invitation.ledger)?.charter();
-        let serves = |card: &Verified<Card>| {
-            let party = card.profile.party;
-            charter.devices.iter().any(|device| device.party == party) || charter.custodians.iter().any(|custodian| custodian.party == party)
-        };
-        let nodes: Vec<_> = invitation.nodes.iter().filter_map(|card| Card::read(card.as_bytes()).ok()).filter(serves).take(MOST_NODES).collect();
-        for card in nodes {
+        let nodes: Vec<_> = self.memberships.get(&invitation.ledger).into_iter().flat_map(|member| &member.nodes).cloned().collect();
+        for card in nodes.iter().filter_map(|card| Card::read(card.as_bytes()).ok()) {
             let known = self.peers.get(&card.profile.party).is_some();
             if !known && card.profile.party != self.keys.party() {
                 self.peers.meet(card, false, None, &self.vault)?;

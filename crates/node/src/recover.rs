@@ -421,15 +421,14 @@ fn most_bars(ledger: &Ledger, devices: &[AuthorKey], lane: &LaneId) -> usize {
     ALL_BARS.saturating_sub(others) / 2 / devices.len().max(1)
 }
 
-/// Custodians that the charter in force lists and some grant names as such that was not revoked, and those that any version lists and a grant in force names. Others the patient would never see: whoever has
-/// the lost device may have listed them, and may have left out who should be there. Who was listed first comes first, since there is not room for everybody.
+/// Custodians that any version lists and a grant in force names. Others the patient would never see: whoever has the lost device may have listed them, and may have left out who should be there. Who was listed first comes first, since there is not room for everybody.
 fn granted_custodians(held: &Ledger, [before, fenced]: [&Ledger; 2], view: &View) -> Result<Vec<Custodian>, ApiError> {
     let now = crate::time::now();
     let mut named: BTreeMap<PartyKey, bool> = BTreeMap::new();
     for (grant, open) in view.grants.iter().filter(|(_, open)| open.terms.custodian) {
         let circle = fenced.lane(&open.circle);
         if circle.grants.contains_key(grant) {
-            let in_force = open.terms.expires.is_none_or(|end| now < end) || held.charter().custodians.iter().any(|listed| listed.party == open.party);
+            let in_force = open.terms.expires.is_none_or(|end| now < end);
             let revoked = [before, fenced].iter().any(|ledger| ledger.lane(&open.circle).revokes.contains_key(grant));
             *named.entry(open.party).or_default() |= in_force && !revoked;
         }

@@ -95,6 +95,8 @@ pub(crate) struct Slot {
     /// Signs a claim when challenged: recovery.
     claim: Option<(chartmesh_identity::SigningSecret, Signed<Card>)>,
     invited: Invited,
+    /// An invitation by somebody who is no contact yet.
+    unheeded: Option<Vec<u8>>,
 }
 
 /// What came of inviting a peer in a session.
@@ -285,7 +287,18 @@ impl Core {
         self.sessions.next += 1;
         self.sessions.slots.insert(
             id,
-            Slot { side, session, outbox, settled: false, told_pending: None, not_given: BTreeSet::new(), asked_early: false, claim, invited: Invited::No },
+            Slot {
+                side,
+                session,
+                outbox,
+                settled: false,
+                told_pending: None,
+                not_given: BTreeSet::new(),
+                asked_early: false,
+                claim,
+                invited: Invited::No,
+                unheeded: None,
+            },
         );
         self.sessions.ended.remove(&remote);
         self.carry_out(id, effects);
@@ -427,8 +440,9 @@ impl Core {
                 let is_contact = || self.peers.get(&from).is_some_and(|peer| peer.added);
                 if self.keys.patient.is_none() || self.replica.ledgers.contains_key(&invitation.ledger) || is_contact() {
                     self.accept_invitation(&invitation, Some(from))?;
-                } else {
-                    tracing::warn!(from = from.short(), "an invitation by somebody who is no contact is not heeded");
+                } else if let Some(slot) = self.sessions.slots.get_mut(&id) {
+                    tracing::info!(from = from.short(), "an invitation waits for its sender to become a contact");
+                    slot.unheeded = Some(sealed);
                 }
             }
             Effect::InvitationTooLong { .. } => {
@@ -612,6 +626,15 @@ impl Core {
     fn has_arrived(&self, slot: &Slot) -> bool {
         let arrived = |party| self.keys.patient.as_ref().is_none_or(|patient| self.arrived.contains(&(patient.ledger, party)));
         slot.peer().is_none_or(|card| arrived(card.profile.party))
+    }
+
+    /// Takes part in what somebody has invited to before becoming a contact.
+    pub(crate) fn heed(&mut self, party: &PartyKey) {
+        let slots = self.sessions.slots.iter_mut().filter(|(_, slot)| slot.peer().is_some_and(|card| card.profile.party == *party));
+        let waiting: Vec<(u64, Vec<u8>)> = slots.filter_map(|(id, slot)| Some((*id, slot.unheeded.take()?))).collect();
+        for (id, sealed) in waiting {
+            self.carry_out(id, vec![Effect::Invitation { sealed, from: *party }]);
+        }
     }
 
     /// What a peer is to a ledger, at its session's word where it claimed it with a root.

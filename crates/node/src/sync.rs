@@ -49,8 +49,10 @@ impl Node {
                 return Err(ApiError::refused(format_args!("the card of {} differs from the one that was added before", peer.name()))
                     .advise("ask them whether they changed it; then `chartmesh peer remove` and `peer add` again"));
             }
+            let info = peer.info();
+            core.heed(&party);
             core.sessions.signals.dial.notify_one();
-            Ok(peer.info())
+            Ok(info)
         })
     }
 

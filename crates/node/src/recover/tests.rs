@@ -135,7 +135,7 @@ async fn recovered(from: &Node, directory: &tempfile::TempDir, words: &RecoveryW
     from.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
     let ticket = from.with(|core| core.card_info().ticket);
     let new = Home::new(directory.path().join("new"));
-    recover(&new, words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(60)).await.expect("a new device")
+    recover(&new, words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(600)).await.expect("a new device")
 }
 
 /// As a device that was stolen signs them: one after the other in its log of a lane.

@@ -240,24 +240,21 @@ async fn an_invitation_that_is_too_long_ends_no_session() {
 #[tokio::test]
 async fn a_patient_takes_part_in_what_a_contact_invites_to_and_in_nothing_else() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (daughter, mother) = (node(&directory, Kind::Patient, "daughter").await.0, node(&directory, Kind::Patient, "mother").await.0);
+    let nodes = [node(&directory, Kind::Patient, "daughter").await, node(&directory, Kind::Patient, "mother").await];
+    let [(daughter, _), (mother, _)] = &nodes;
     let card = |node: &Node| PeerSource::File(node.with(|core| core.replica.me.card.as_bytes().to_vec()));
-    daughter.ask(Request::PeerAdd { source: card(&mother), alias: Some("mother".into()) }).await.expect("a contact");
+    daughter.ask(Request::PeerAdd { source: card(mother), alias: Some("mother".into()) }).await.expect("a contact");
     daughter.ask(Request::ConsentGrant { peer: "mother".into(), terms: TermsInput::default() }).await.expect("a grant");
-    let party = mother.with(|core| core.keys.party());
-    let (ledger, from, sealed) = daughter.with(|core| {
-        let id = core.own_ledger().expect("a patient");
-        (id, core.keys.party(), core.invitation(&id, &party).expect("sealed").expect("an invitation"))
-    });
-    let invited = |mother: &Node| {
-        mother.with(|core| {
-            core.carry_out(0, vec![Effect::Invitation { sealed: sealed.clone(), from }]);
-            core.replica.ledgers.contains_key(&ledger)
-        })
-    };
-    assert!(!invited(&mother));
-    mother.ask(Request::PeerAdd { source: card(&daughter), alias: None }).await.expect("a contact");
-    assert!(invited(&mother));
+    let ledger = daughter.with(|core| core.own_ledger().expect("a patient"));
+    let takes_part = || mother.with(|core| core.replica.ledgers.contains_key(&ledger));
+    let mut meeting = Meeting::begin(&nodes[0], &nodes[1]);
+    meeting.carry_all();
+    assert!(!takes_part() && mother.with(|core| core.sessions.met().count()) == 1);
+    mother.ask(Request::PeerAdd { source: card(daughter), alias: None }).await.expect("a contact");
+    assert!(takes_part());
+    meeting.carry_all();
+    assert!(mother.with(|core| core.ledger(&ledger).expect("a ledger").len()) > 0, "the same session goes on");
+    meeting.end();
 }
 
 /// A custodian that has not heard of a patient's new device takes it for a stranger, and gives it everything once it has.
