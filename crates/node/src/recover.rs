@@ -208,7 +208,7 @@ fn may_be_old(core: &Core, id: LedgerId) -> ApiError {
     let heard = core.replica.checkpoints.values().filter(|checkpoint| checkpoint.ledger == id).map(|checkpoint| checkpoint.time).max();
     let heard = heard.map_or_else(String::new, |time| format!(": it last heard from the patient at {}", crate::time::instant(time)));
     ApiError::refused(format_args!("whoever answered is no custodian or device of this patient any more, and what it holds may be old{heard}"))
-        .advise("try the others first; if a stolen device struck it off, or there is no other, add --former: what was signed since and is not there loses its authority")
+        .advise("first ask the others; if a stolen device struck it off, or there is no other, add --former: what was signed since and is not there loses its authority")
 }
 
 /// Waits until the question has an answer.
