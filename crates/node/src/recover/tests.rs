@@ -102,13 +102,7 @@ async fn what_a_thief_makes_of_the_charter_does_not_outlast_the_words() {
             .expect("a charter");
         writer.commit().expect("stored");
     });
-    stolen.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
-    let ticket = stolen.with(|core| core.card_info().ticket);
-    let new = Home::new(directory.path().join("new"));
-    let back = recover(&new, &words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(60)).await.expect("a new device");
-    assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
-    stolen.stop().await.expect("the end");
-    let node = Node::open(&new, None).await.expect("a node");
+    let node = recovered(stolen, &directory, &words).await;
     let Response::Records(records) = node.ask(Request::RecordsList { patient: None, resource_type: None }).await.expect("a list") else { panic!() };
     assert_eq!(records.len(), 1);
     node.ask(import(&directory, "second")).await.expect("an import");
@@ -130,12 +124,21 @@ async fn grant(node: &Node, alias: &str, kind: Kind, terms: TermsInput) {
     node.ask(Request::ConsentGrant { peer: alias.into(), terms }).await.expect("a grant");
 }
 
-/// Brought back into a home called `new`.
-async fn recovered(from: &Node, directory: &tempfile::TempDir, words: &RecoveryWords) -> Recovered {
-    from.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
-    let ticket = from.with(|core| core.card_info().ticket);
+/// The new device, once all has come back, and the lost one has no authority.
+async fn recovered(lost: Node, directory: &tempfile::TempDir, words: &RecoveryWords) -> Node {
+    lost.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
+    let ticket = lost.with(|core| core.card_info().ticket);
     let new = Home::new(directory.path().join("new"));
-    recover(&new, words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(600)).await.expect("a new device")
+    let back = recover(&new, words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(600)).await.expect("a new device");
+    assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
+    lost.stop().await.expect("the end");
+    Node::open(&new, None).await.expect("a node")
+}
+
+/// It signs, and what it signs counts.
+async fn publishes(node: &Node, directory: &tempfile::TempDir) {
+    let Response::Imported(info) = node.ask(import(directory, "second")).await.expect("it signs") else { panic!() };
+    assert_eq!(info.published, 1);
 }
 
 /// As a device that was stolen signs them: one after the other in its log of a lane.
@@ -212,12 +215,8 @@ async fn what_a_thief_signs_does_not_keep_the_chart_from_being_used_again() {
             sign(core, lane, (1, None), &[], nonsense());
         }
     });
-    let back = recovered(&stolen, &directory, &words).await;
-    assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
-    stolen.stop().await.expect("the end");
-    let node = Node::open(&Home::new(directory.path().join("new")), None).await.expect("a node");
-    let Response::Imported(info) = node.ask(import(&directory, "second")).await.expect("it signs") else { panic!() };
-    assert_eq!(info.published, 1);
+    let node = recovered(stolen, &directory, &words).await;
+    publishes(&node, &directory).await;
     let Response::Records(records) = node.ask(Request::RecordsList { patient: None, resource_type: None }).await.expect("a list") else { panic!() };
     assert!(records.iter().filter(|record| record.state == "readable").count() == 2, "{records:?}");
     node.with(|core| {
@@ -264,10 +263,7 @@ async fn what_was_revoked_stays_so_and_what_nobody_can_see_ends() {
         writer.entry(hidden, silent, Parts::default()).expect("an entry");
         writer.commit().expect("stored");
     });
-    let back = recovered(&stolen, &directory, &words).await;
-    assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
-    stolen.stop().await.expect("the end");
-    let node = Node::open(&Home::new(directory.path().join("new")), None).await.expect("a node");
+    let node = recovered(stolen, &directory, &words).await;
     node.with(|core| {
         let id = core.own_ledger().expect("a patient");
         assert_eq!(of(core, "left"), (left, circle, party));
@@ -300,12 +296,8 @@ async fn a_thief_that_signs_thousands_of_bars_and_epochs_does_not_close_the_char
         let place = next(core);
         sign(core, lane, place, &[], bars);
     });
-    let back = recovered(&stolen, &directory, &words).await;
-    assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
-    stolen.stop().await.expect("the end");
-    let node = Node::open(&Home::new(directory.path().join("new")), None).await.expect("a node");
-    let Response::Imported(info) = node.ask(import(&directory, "second")).await.expect("it signs") else { panic!() };
-    assert_eq!(info.published, 1);
+    let node = recovered(stolen, &directory, &words).await;
+    publishes(&node, &directory).await;
     node.with(|core| {
         let id = core.own_ledger().expect("a patient");
         let (ledger, view) = core.open(&id).expect("a view");
@@ -332,13 +324,7 @@ async fn who_may_not_sign_any_more_and_is_alone_makes_a_new_device_of_the_same_h
 
     let damaged = Node::open(&home, None).await.expect("a node");
     assert!(damaged.ask(import(&directory, "second")).await.is_err_and(|error| error.advice.is_some_and(|advice| advice.contains("this home's ticket"))));
-    damaged.serve(Some(([127, 0, 0, 1], 0).into())).await.expect("a network");
-    let ticket = damaged.with(|core| core.card_info().ticket);
-    let new = Home::new(directory.path().join("new"));
-    let back = recover(&new, &words, PeerSource::Ticket(ticket), false, None, None, Duration::from_secs(60)).await.expect("a new device");
-    assert_eq!((back.documents, back.missing, back.suspended), (1, 0, 1));
-    damaged.stop().await.expect("the end");
-    let node = Node::open(&new, None).await.expect("a node");
+    let node = recovered(damaged, &directory, &words).await;
     let Response::Imported(info) = node.ask(import(&directory, "third")).await.expect("it signs") else { panic!() };
     assert_eq!(info.published, 1);
     node.stop().await.expect("the end");
