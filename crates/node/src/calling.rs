@@ -8,9 +8,10 @@ use std::{
 };
 
 use chartmesh_identity::EndpointKey;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
+    api::ApiError,
     net::{Net, Route},
     node::Node,
     running::CALL_WAIT,
@@ -26,6 +27,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two calls to one that was not.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
+/// How long a peer that was called may take to show its card, beside some round trips, before it is called anew; longer each time.
+const SHOWS_CARD: Duration = Duration::from_secs(1);
+/// How often it is called so at most.
+const ATTEMPTS: u32 = 3;
 /// What is lately.
 const LATELY: Duration = Duration::from_secs(600);
 
@@ -97,7 +102,7 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
             called.extend(routes.iter().map(|route| route.endpoint));
             let (node, net) = (node.clone(), net.clone());
             calls.spawn(async move {
-                let called = node.call(&net, &routes, CALL_WAIT).await;
+                let called = node.reach(&net, &routes).await;
                 if let Err(error) = &called {
                     tracing::debug!(%error, "a call came to nothing");
                 }
@@ -115,6 +120,38 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
             () = node.0.signals.dial.notified() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
+    }
+}
+
+impl Node {
+    /// Calls a peer until it shows its card. What is lost of a connection's first packets takes seconds to come again; another connection may not lose them.
+    async fn reach(&self, net: &Net, routes: &[Route]) -> Result<(), ApiError> {
+        for attempt in 1.. {
+            let (id, endpoint) = self.call(net, routes, CALL_WAIT).await?;
+            let trips = net.path(&endpoint).map_or(Duration::ZERO, |path| 3 * path.rtt);
+            // The last may take as long as it takes.
+            if attempt == ATTEMPTS || self.is_answered(id, SHOWS_CARD * attempt + trips).await {
+                break;
+            }
+            self.with(|core| core.give_up(id));
+        }
+        Ok(())
+    }
+
+    /// Waits until a session's peer has shown its card, or the session is over; `false` if neither happens in time.
+    async fn is_answered(&self, id: u64, wait: Duration) -> bool {
+        let answered = async {
+            loop {
+                let changed = self.0.signals.sessions.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.with(|core| core.sessions.slot(id).is_none_or(|slot| slot.peer().is_some())) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        timeout(wait, answered).await.is_ok()
     }
 }
 
@@ -153,7 +190,41 @@ fn own_among(addresses: &[SocketAddr]) -> BTreeSet<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use chartmesh_identity::Kind;
+
     use super::*;
+    use crate::{home::Home, net::ALPN, setup};
+
+    const WAIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_shows_no_card_is_called_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path().join("home"));
+        setup::init(&home, Kind::Patient, "Maria", None).unwrap();
+        let node = Node::open(&home, None).await.unwrap();
+        node.start_network(Some("127.0.0.1:0".parse().unwrap()), false).await.unwrap();
+        let builder = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal).alpns(vec![ALPN.to_vec()]);
+        let silent = builder.clear_ip_transports().bind_addr(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap().bind().await.unwrap();
+        let route = Route { endpoint: EndpointKey::new(*silent.id().as_bytes()), addresses: silent.bound_sockets(), relay: None };
+        let net = node.net().await.unwrap();
+        let answering = async {
+            let mut calls = Vec::new();
+            for _ in 0..ATTEMPTS {
+                calls.push(silent.accept().await.unwrap().await.unwrap());
+            }
+            let (last, before) = calls.split_last().unwrap();
+            for call in before {
+                call.closed().await;
+            }
+            assert_eq!(last.close_reason(), None, "the last may answer late");
+        };
+        let (called, ()) = timeout(WAIT, async { tokio::join!(node.reach(&net, std::slice::from_ref(&route)), answering) }).await.unwrap();
+        called.unwrap();
+        assert!(node.with(|core| core.sessions.is_up(&route.endpoint)));
+        drop(net);
+        node.stop().await.unwrap();
+    }
 
     #[test]
     fn who_was_there_lately_is_called_often_and_others_ever_more_seldom() {

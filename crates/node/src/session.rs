@@ -277,9 +277,7 @@ impl Core {
         }
         if side == Side::Responder {
             let lost: Vec<u64> = self.sessions.lost(&remote).collect();
-            for slot in lost.iter().filter_map(|id| self.sessions.slots.remove(id)) {
-                slot.outbox.cut.cancel();
-            }
+            lost.into_iter().for_each(|id| self.give_up(id));
         }
         let mut session = Session::new(side, remote, nonce, options);
         let effects = session.start(&self.replica, time::now());
@@ -404,6 +402,7 @@ impl Core {
                     self.sessions.guests.remove(&slot.remote());
                 }
                 self.meet(id, card)?;
+                self.sessions.signals.sessions.notify_waiters();
             }
             Effect::Moved(card) => {
                 if let (Some(known), Some(slot)) = (self.peers.get(&card.profile.party), self.sessions.slots.get(&id)) {
@@ -510,6 +509,13 @@ impl Core {
     /// Ends a session from this side.
     pub(crate) fn hang_up(&mut self, id: u64, reason: &str) {
         self.end(id, reason, reason);
+    }
+
+    /// Drops a session without a word: nobody has answered.
+    pub(crate) fn give_up(&mut self, id: u64) {
+        if let Some(slot) = self.sessions.slots.remove(&id) {
+            slot.outbox.cut.cancel();
+        }
     }
 
     /// Ends a session: what the peer is told, and what this node's user is.

@@ -206,12 +206,16 @@ fn innermost(error: &dyn std::error::Error) -> String {
 pub(super) fn path(connection: &Connection) -> Option<Path> {
     let paths = connection.paths();
     let chosen = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next())?;
-    let address = match chosen.remote_addr() {
+    Some(Path { relayed: chosen.is_relay(), rtt: chosen.rtt(), address: named(chosen.remote_addr()) })
+}
+
+/// An address as [`Path`] has it.
+pub(super) fn named(address: &iroh::TransportAddr) -> String {
+    match address {
         iroh::TransportAddr::Ip(address) => address.to_string(),
         iroh::TransportAddr::Relay(url) => url.to_string(),
         other => format!("{other:?}"),
-    };
-    Some(Path { relayed: chosen.is_relay(), rtt: chosen.rtt(), address })
+    }
 }
 
 pub(super) fn remote(connection: &Connection) -> EndpointKey {

@@ -6,13 +6,14 @@
 //! Tasks, all owned by [`Net`] and ended by [`Net::shutdown`]:
 //!
 //! - *listener*: accepts connections, at most 1024 at a time; further ones are refused until one ends. Each has a task: it asks the gate, then hands a [`Link`] to the `incoming`
-//!   queue (whose bound the caller chose; a peer is turned away when it stays full for 5 s) and serves blobs beside it (`serve.rs`), as it does on those that this node made; one that falls mute it ends (`mute.rs`). The listener aborts them
-//!   when it ends.
+//!   queue (whose bound the caller chose; a peer is turned away when it stays full for 5 s) and serves blobs beside it (`serve.rs`), as it does on those that this node made; one that falls mute it ends (`mute.rs`), and one
+//!   that it made if the peer has gone elsewhere (`astray.rs`). The listener aborts them when it ends.
 //! - *tidier*: every 10 s, forgets connections that have ended.
 //! - *line*, where there is a relay: the tunnel to it (`line.rs`).
 //!
 //! A [`Link`] that was handed over belongs to whoever holds it; shutdown closes it under them. [`Net::fetch`] runs in its caller: dropping it stops it, and what it had so far stays for the next.
 
+mod astray;
 mod blobs;
 mod connections;
 mod endpoint;
@@ -71,6 +72,7 @@ const WAITING: usize = 16;
 const NOT_ADMITTED: VarInt = VarInt::from_u32(1);
 const BUSY: VarInt = VarInt::from_u32(2);
 const MUTE: VarInt = VarInt::from_u32(3);
+const ASTRAY: VarInt = VarInt::from_u32(4);
 
 /// Where a node listens, and whom it may ask or tell where nodes are. The default listens everywhere and asks and tells nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -238,11 +240,12 @@ struct Door {
 }
 
 impl Door {
-    /// Serves blobs over a connection until it ends, and ends it when it falls mute.
+    /// Serves blobs over a connection until it ends, and ends it when it falls mute or, where this side can call again, goes astray.
     async fn attend(&self, connection: Connection) {
         tokio::select! {
             () = serve::serve(&connection, self.blobs.store(), &self.gate) => {}
             () = mute::mute(&connection) => connection.close(MUTE, b"mute"),
+            () = astray::astray(&connection), if connection.side().is_client() => connection.close(ASTRAY, b"astray"),
         }
     }
 }
