@@ -10,7 +10,7 @@ use std::{
 use chartmesh_exchange::{Effect, Event, Me, Options, Replica, Session, Side};
 use chartmesh_identity::{BlobHash, Card, Contact, EndpointKey, Kind, Profile, Signed, SigningSecret, Ticket, from_canonical};
 use chartmesh_ledger::{CertCache, Charter, Entry, Invitation, Ledger, RawEntry};
-use chartmesh_node::net::{Blobs, Gate, Net, NetConfig, Route, Source};
+use chartmesh_node::net::{Blobs, Gate, Net, NetConfig, Pace, Route, Source};
 use chartmesh_sealing::{Identity, open};
 use iroh::{
     Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey,
@@ -171,7 +171,7 @@ impl Probe {
                 }
             }
             assert!(session.peer().is_some(), "it has shown its card, so it has seen this one's");
-            let report = net.fetch(blobs, &wanted, &[Source { endpoint: route.endpoint, gone: CancellationToken::new() }]).await;
+            let report = net.fetch(blobs, &wanted, &[Source { endpoint: route.endpoint, gone: CancellationToken::new() }], &Pace::default()).await;
             drop((sender, receiver));
             visit.got = report.got.iter().map(ToString::to_string).collect();
             visit.bytes = by_hand(raw, replica, &route, &wanted).await;

@@ -19,7 +19,7 @@ use chartmesh_node::{
     Node,
     api::{PeerSource, Request, Response, TermsInput},
     home::Home,
-    net::{Blobs, Gate, Net, NetConfig, Route, Source},
+    net::{Blobs, Gate, Net, NetConfig, Pace, Route, Source},
     setup,
 };
 use tokio_util::sync::CancellationToken;
@@ -87,7 +87,7 @@ async fn run() {
     let route = Route { endpoint: from.endpoint(), addresses: from.addresses(), relay: None };
     let start = Instant::now();
     let link = to.connect(&route, Duration::from_secs(10)).await.expect("a link");
-    let report = to.fetch(&empty, &wanted, &[Source { endpoint: link.remote(), gone: CancellationToken::new() }]).await;
+    let report = to.fetch(&empty, &wanted, &[Source { endpoint: link.remote(), gone: CancellationToken::new() }], &Pace::default()).await;
     let bare = start.elapsed();
     assert_eq!(report.got.len(), wanted.len(), "{:?}", report.failed.first());
     from.shutdown().await;

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     api::ApiError,
-    net::{self, Blobs, Net},
+    net::{self, Blobs, Net, Pace},
     node::Node,
     session::{Missing, Source},
 };
@@ -29,17 +29,17 @@ pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
     let mut fetching = FuturesUnordered::new();
     let mut schedule = Schedule::new();
     loop {
-        while let Some((peers, group)) = schedule.begin(|taken| node.groups(taken)) {
+        while let Some((peers, group, pace)) = schedule.begin(Instant::now(), |taken| node.groups(taken)) {
             let (node, net, scratch) = (&node, &net, &scratch);
             fetching.push(async move {
-                let ended = node.fetch_group(net, group, scratch).await.unwrap_or_else(|error| {
+                let ended = node.fetch_group(net, group, scratch, &pace).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "documents could not be fetched");
                     Outcome { left: true, ..Outcome::default() }
                 });
                 (peers, ended)
             });
         }
-        let rested = schedule.rests_until();
+        let rested = schedule.rests_until(Instant::now());
         tokio::select! {
             Some((peers, ended)) = fetching.next() => schedule.end(&peers, ended, Instant::now()),
             () = node.0.signals.fetch.notified() => schedule.look(Instant::now()),
@@ -96,7 +96,7 @@ impl Node {
     }
 
     /// Fetches a group. What is here already is fetched anew, somewhere below `scratch`.
-    async fn fetch_group(&self, net: &Net, Group { sources, missing }: Group, scratch: &Path) -> Result<Outcome, ApiError> {
+    async fn fetch_group(&self, net: &Net, Group { sources, missing }: Group, scratch: &Path, pace: &Pace) -> Result<Outcome, ApiError> {
         // Bytes that are here already were not given for this Publish: whoever names them must show that it has them, or a hash would be a capability.
         let blobs: Vec<_> = missing.iter().map(|one| one.blob).collect();
         let sizes = self.0.blobs.sizes(&blobs).await.into_iter().map(|size| size.ok().flatten());
@@ -106,13 +106,13 @@ impl Node {
             self.give_up(&sources, wrong);
         }
         if !fresh.is_empty() {
-            outcome = outcome.and(self.fetch_into(net, &self.0.blobs, &sources, fresh).await?);
+            outcome = outcome.and(self.fetch_into(net, &self.0.blobs, &sources, fresh, pace).await?);
         }
         if let Some(first) = held.first() {
             self.0.blobs.sync().await.map_err(|error| self.break_off(error))?;
             let directory = scratch.join(first.blob.to_string());
             let _ = std::fs::remove_dir_all(&directory);
-            let proved = self.prove(net, &directory, &sources, held).await;
+            let proved = self.prove(net, &directory, &sources, held, pace).await;
             let _ = std::fs::remove_dir_all(&directory);
             outcome = outcome.and(proved?);
         }
@@ -129,20 +129,20 @@ impl Node {
         self.0.signals.sessions.notify_waiters();
     }
 
-    async fn prove(&self, net: &Net, directory: &Path, sources: &[Source], held: Vec<Missing>) -> Result<Outcome, ApiError> {
+    async fn prove(&self, net: &Net, directory: &Path, sources: &[Source], held: Vec<Missing>, pace: &Pace) -> Result<Outcome, ApiError> {
         let blobs = Blobs::open(directory).await.map_err(ApiError::failed)?;
-        let proved = self.fetch_into(net, &blobs, sources, held).await;
+        let proved = self.fetch_into(net, &blobs, sources, held, pace).await;
         blobs.shutdown().await.map_err(ApiError::failed)?;
         proved
     }
 
-    async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>) -> Result<Outcome, ApiError> {
+    async fn fetch_into(&self, net: &Net, into: &Blobs, sources: &[Source], missing: Vec<Missing>, pace: &Pace) -> Result<Outcome, ApiError> {
         // Of several sessions with one endpoint the latest is asked.
         let peers: BTreeMap<EndpointKey, &net::Source> = sources.iter().map(|source| (source.peer.endpoint, &source.peer)).collect();
         let peers: Vec<net::Source> = peers.into_values().cloned().collect();
         let mut claims = Claims::of(&missing);
         while !claims.ask().is_empty() {
-            let report = net.fetch(into, claims.ask(), &peers).await;
+            let report = net.fetch(into, claims.ask(), &peers, pace).await;
             claims.answer(&report);
             let got: BTreeSet<BlobHash> = report.got.into_iter().collect();
             let came = missing.iter().filter(|one| got.contains(&one.blob) && claims.is_true(one)).map(|one| (one.publish, one.blob));

@@ -2,16 +2,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use chartmesh_identity::{BlobHash, EndpointKey};
 use tokio::time::Instant;
 
-use crate::session::{Missing, Source};
+use crate::{
+    net::Pace,
+    session::{Missing, Source},
+};
 
 /// Groups that are fetched side by side, so that one whose sources do not answer holds up no other.
 const GROUPS: usize = 16;
+/// A group that takes longer is slow: it makes room for another, and may go on beside it.
+const BRISK: Duration = Duration::from_secs(10);
+/// Slow groups at a time. Of more, the one that moves least ends: peers that give next to nothing must not keep this node from others.
+const SLOW_GROUPS: usize = 16;
 /// Documents of a group at most: they count as here when it has ended, and what has been announced meanwhile comes after it.
 const MOST: usize = 4096;
 /// How long documents that did not come are left alone, at least, and how much longer for each that was refused, since they are all asked for again: once as long, and up to four times when nothing came
@@ -58,9 +66,27 @@ struct Past {
     vain: u32,
 }
 
+/// A group that is under way.
+struct Busy {
+    blobs: BTreeSet<BlobHash>,
+    begun: Instant,
+    pace: Arc<Pace>,
+}
+
+impl Busy {
+    fn is_slow(&self, now: Instant) -> bool {
+        now - self.begun >= BRISK
+    }
+
+    /// Bytes that have come, each second.
+    fn speed(&self, now: Instant) -> u64 {
+        self.pace.moved.load(Ordering::Relaxed) / (now - self.begun).as_secs().max(1)
+    }
+}
+
 /// What is under way, what comes next, and what rests.
 pub(super) struct Schedule {
-    busy: BTreeMap<Peers, BTreeSet<BlobHash>>,
+    busy: BTreeMap<Peers, Busy>,
     /// Looked up all at once, since that passes over everything that is held.
     waiting: VecDeque<(Peers, Group)>,
     /// It is time to look again.
@@ -78,12 +104,16 @@ impl Schedule {
         Self { busy: BTreeMap::new(), waiting: VecDeque::new(), stale: true, last: Peers::new(), resting: BTreeMap::new(), past: BTreeMap::new() }
     }
 
-    /// A group to begin with, if not enough are under way. `look` finds what is missing, by peers, but for what it is to pass over.
-    pub(super) fn begin(&mut self, look: impl FnOnce(&dyn Fn(&Peers, &BlobHash) -> bool) -> BTreeMap<Peers, Group>) -> Option<(Peers, Group)> {
+    /// A group to begin with, if not enough are under way, and what is to tell how it gets on. `look` finds what is missing, by peers, but for what it is to pass over.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        look: impl FnOnce(&dyn Fn(&Peers, &BlobHash) -> bool) -> BTreeMap<Peers, Group>,
+    ) -> Option<(Peers, Group, Arc<Pace>)> {
         if std::mem::take(&mut self.stale) {
             let (busy, resting) = (&self.busy, &self.resting);
             let taken = |peers: &Peers, blob: &BlobHash| {
-                busy.contains_key(peers) || busy.values().any(|blobs| blobs.contains(blob)) || resting.contains_key(&(peers.clone(), *blob))
+                busy.contains_key(peers) || busy.values().any(|group| group.blobs.contains(blob)) || resting.contains_key(&(peers.clone(), *blob))
             };
             let mut groups = look(&taken);
             // One that comes and goes goes on where it was.
@@ -94,21 +124,34 @@ impl Schedule {
             groups.extend(later.remove_entry(&self.last));
             self.waiting = later.into_iter().chain(groups).collect();
         }
-        if self.busy.len() >= GROUPS {
+        if self.waiting.is_empty() || !self.has_room(now) {
             return None;
         }
         let (peers, mut group) = self.waiting.pop_front()?;
         let past = self.past.entry(peers.clone()).or_default();
         group.missing = turn(group.missing, past.last);
         past.last = group.missing.last().map(|one| one.blob);
-        self.busy.insert(peers.clone(), group.missing.iter().map(|one| one.blob).collect());
+        let pace = Arc::new(Pace::default());
+        self.busy.insert(peers.clone(), Busy { blobs: group.missing.iter().map(|one| one.blob).collect(), begun: now, pace: pace.clone() });
         self.last.clone_from(&peers);
-        Some((peers, group))
+        Some((peers, group, pace))
+    }
+
+    /// Whether another group may begin. Ends one if there are too many slow ones.
+    fn has_room(&self, now: Instant) -> bool {
+        let (slow, brisk): (Vec<&Busy>, Vec<&Busy>) = self.busy.values().partition(|group| group.is_slow(now));
+        if brisk.len() >= GROUPS {
+            return false;
+        }
+        if slow.len() >= SLOW_GROUPS && slow.iter().all(|group| !group.pace.cut.is_cancelled()) {
+            slow.iter().min_by_key(|group| group.speed(now)).inspect(|slowest| slowest.pace.cut.cancel());
+        }
+        slow.len() < SLOW_GROUPS
     }
 
     /// A group has ended.
     pub(super) fn end(&mut self, peers: &Peers, Outcome { came, left, refused }: Outcome, now: Instant) {
-        let blobs = self.busy.remove(peers).unwrap_or_default();
+        let blobs = self.busy.remove(peers).map(|group| group.blobs).unwrap_or_default();
         let past = self.past.entry(peers.clone()).or_default();
         past.vain = if came { 0 } else { (past.vain + 1).min(MOST_VAIN) };
         if left {
@@ -118,9 +161,10 @@ impl Schedule {
         self.stale |= self.waiting.is_empty();
     }
 
-    /// When there is something to begin with again, if nothing happens before.
-    pub(super) fn rests_until(&self) -> Option<Instant> {
-        self.resting.values().min().copied()
+    /// When there is something to begin with again, if nothing happens before: something has rested, or a group makes room by being slow.
+    pub(super) fn rests_until(&self, now: Instant) -> Option<Instant> {
+        let makes_room = self.busy.values().filter(|group| !self.waiting.is_empty() && !group.is_slow(now)).map(|group| group.begun + BRISK);
+        self.resting.values().copied().chain(makes_room).min()
     }
 
     /// What has rested is looked for again.
@@ -189,7 +233,50 @@ mod tests {
 
     /// Begins all that can be: by whose peers, and how many documents.
     fn begin_all(schedule: &mut Schedule, world: &World) -> Vec<(Peers, usize)> {
-        std::iter::from_fn(|| schedule.begin(|taken| world.groups(taken))).map(|(peers, group)| (peers, group.missing.len())).collect()
+        begin_all_at(schedule, world, Instant::now())
+    }
+
+    fn begin_all_at(schedule: &mut Schedule, world: &World, now: Instant) -> Vec<(Peers, usize)> {
+        std::iter::from_fn(|| schedule.begin(now, |taken| world.groups(taken))).map(|(peers, group, _)| (peers, group.missing.len())).collect()
+    }
+
+    #[test]
+    fn slow_groups_make_room_for_others_and_of_too_many_the_slowest_ends() {
+        let world = World((0..100).map(|number| (peers(&[number]), vec![u32::from(number)])).collect());
+        let mut schedule = Schedule::new();
+        let now = Instant::now();
+        assert_eq!(begin_all_at(&mut schedule, &world, now).len(), GROUPS);
+        for number in 0..16 {
+            schedule.busy[&peers(&[number])].pace.moved.store(100 * (1 + (u64::from(number) + 9) % 16), Ordering::Relaxed);
+        }
+        assert_eq!(schedule.rests_until(now), Some(now + BRISK));
+        let later = now + BRISK;
+        schedule.wake(later);
+        assert!(begin_all_at(&mut schedule, &world, later).is_empty(), "as many as there may be are slow");
+        let cut =
+            |schedule: &Schedule| schedule.busy.iter().filter(|(_, group)| group.pace.cut.is_cancelled()).map(|(peers, _)| peers.clone()).collect::<Vec<_>>();
+        assert_eq!(cut(&schedule), [peers(&[7])]);
+        assert!(begin_all_at(&mut schedule, &world, later).is_empty());
+        assert_eq!(cut(&schedule), [peers(&[7])], "one after the other");
+        schedule.end(&peers(&[7]), Outcome { came: false, left: true, refused: 0 }, later);
+        assert_eq!(begin_all_at(&mut schedule, &world, later).len(), GROUPS);
+        assert_eq!(cut(&schedule), Vec::<Peers>::new(), "and only to make room");
+        assert_eq!(schedule.busy.len(), GROUPS + SLOW_GROUPS - 1);
+        schedule.wake(later + BRISK);
+        begin_all_at(&mut schedule, &world, later + BRISK);
+        assert_eq!(cut(&schedule).len(), 1);
+    }
+
+    #[test]
+    fn nobody_is_cut_off_for_whom_nobody_waits() {
+        let world = World((0..16).map(|number| (peers(&[number]), vec![u32::from(number)])).collect());
+        let mut schedule = Schedule::new();
+        let now = Instant::now();
+        begin_all_at(&mut schedule, &world, now);
+        schedule.wake(now + 2 * BRISK);
+        begin_all_at(&mut schedule, &world, now + 2 * BRISK);
+        assert!(schedule.busy.values().all(|group| !group.pace.cut.is_cancelled()));
+        assert_eq!(schedule.rests_until(now), None);
     }
 
     #[test]
@@ -241,29 +328,29 @@ mod tests {
         schedule.end(&many, refused(3000), now);
         assert!(begin_all(&mut schedule, &world).is_empty());
         let first = now + REST + REST_EACH;
-        assert_eq!(schedule.rests_until(), Some(first));
+        assert_eq!(schedule.rests_until(now), Some(first));
         schedule.wake(first);
         assert_eq!(begin_all(&mut schedule, &world), [(few.clone(), 1)]);
         schedule.end(&few, refused(1), first);
         schedule.look(first);
         assert_eq!(begin_all(&mut schedule, &world), [(few.clone(), 1)], "news do not wait, nor does what may be refused no longer");
-        assert_eq!(schedule.rests_until(), Some(now + REST + REST_EACH * 3000), "but what is much, lest each of them have it all asked for");
+        assert_eq!(schedule.rests_until(now), Some(now + REST + REST_EACH * 3000), "but what is much, lest each of them have it all asked for");
         schedule.wake_all();
         assert_eq!(begin_all(&mut schedule, &world), [(many.clone(), 3000)]);
         schedule.end(&few, Outcome::default(), now);
         begin_all(&mut schedule, &world);
         for vain in [2, 3, 4, 4] {
             schedule.end(&many, refused(3000), now);
-            assert_eq!(schedule.rests_until(), Some(now + REST + REST_EACH * 3000 * vain));
+            assert_eq!(schedule.rests_until(now), Some(now + REST + REST_EACH * 3000 * vain));
             schedule.wake_all();
             begin_all(&mut schedule, &world);
         }
         schedule.end(&many, Outcome { came: true, ..refused(2999) }, now);
-        assert_eq!(schedule.rests_until(), Some(now + REST), "who gives something may have more soon");
+        assert_eq!(schedule.rests_until(now), Some(now + REST), "who gives something may have more soon");
         schedule.wake_all();
         begin_all(&mut schedule, &world);
         schedule.end(&many, refused(0), now);
-        assert_eq!(schedule.rests_until(), Some(now + REST), "who could not be asked has not been asked in vain");
+        assert_eq!(schedule.rests_until(now), Some(now + REST), "who could not be asked has not been asked in vain");
     }
 
     #[test]
@@ -275,7 +362,7 @@ mod tests {
         let mut now = Instant::now();
         let mut asked = BTreeSet::new();
         for _ in 0..4 {
-            let (peers, group) = schedule.begin(|taken| world.groups(taken)).expect("more");
+            let (peers, group, _) = schedule.begin(now, |taken| world.groups(taken)).expect("more");
             assert!(group.missing.len() <= MOST);
             asked.extend(group.missing.iter().map(|one| one.blob));
             // To ask takes longer than any rest.

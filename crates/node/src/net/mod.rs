@@ -50,7 +50,7 @@ pub(crate) use self::endpoint::ALPN;
 pub use self::{
     blobs::Blobs,
     error::NetError,
-    fetch::FetchReport,
+    fetch::{FetchReport, Pace},
     link::{Beside, Link, LinkReceiver, LinkSender, MAX_FRAME},
 };
 pub(crate) use self::{
@@ -208,8 +208,8 @@ impl Net {
 
     /// Fetches blobs of stated lengths into a store, from all sources side by side, and writes them to disk. What is there already counts as got. A blob of another length is refused, and never
     /// more than the stated length is stored; what was fetched of a blob that failed stays in the store, and the next fetch goes on from there.
-    pub async fn fetch(&self, blobs: &Blobs, wanted: &[(BlobHash, u64)], sources: &[Source]) -> FetchReport {
-        fetch::fetch(blobs, &self.connections, &self.turns, wanted, sources).await
+    pub async fn fetch(&self, blobs: &Blobs, wanted: &[(BlobHash, u64)], sources: &[Source], pace: &Pace) -> FetchReport {
+        fetch::fetch(blobs, &self.connections, &self.turns, wanted, sources, pace).await
     }
 
     /// Closes every connection to a peer if they travel to one of these addresses (`IP:PORT`), where it is no more.

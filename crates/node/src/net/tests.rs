@@ -2,6 +2,7 @@
 
 mod beside;
 mod mute;
+mod pace;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +28,7 @@ use tokio::{io::AsyncReadExt, net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Blobs, FetchReport, Gate, Link, MAX_FRAME, Net, NetConfig, NetError, Route, Source,
+    Blobs, FetchReport, Gate, Link, MAX_FRAME, Net, NetConfig, NetError, Pace, Route, Source,
     blobs::{lock, to_hash},
     endpoint,
 };
@@ -117,7 +118,7 @@ impl Node {
             }
         }
         let sources: Vec<Source> = from.iter().map(|route| Source { endpoint: route.endpoint, gone: CancellationToken::new() }).collect();
-        self.net.fetch(&self.blobs, wanted, &sources).await
+        self.net.fetch(&self.blobs, wanted, &sources, &Pace::default()).await
     }
 
     async fn end(self) {
@@ -311,15 +312,15 @@ async fn blobs_go_both_ways_over_a_link_and_end_with_it() {
     let link = bob.net.connect(&alice.route(), WAIT).await.unwrap();
     let (sender, mut receiver) = alice.links.recv().await.unwrap().split();
     let source = |of: &Node| [Source { endpoint: of.net.endpoint(), gone: CancellationToken::new() }];
-    assert_eq!(bob.net.fetch(&bob.blobs, &[(hers, 5000)], &source(&alice)).await.got, [hers]);
-    assert_eq!(alice.net.fetch(&alice.blobs, &[(his, 40_000)], &source(&bob)).await.got, [his]);
+    assert_eq!(bob.net.fetch(&bob.blobs, &[(hers, 5000)], &source(&alice), &Pace::default()).await.got, [hers]);
+    assert_eq!(alice.net.fetch(&alice.blobs, &[(his, 40_000)], &source(&bob), &Pace::default()).await.got, [his]);
     for (one, other) in [(&alice, &bob), (&bob, &alice)] {
         assert_eq!(one.net.connections.open(&other.net.endpoint()).len(), 1);
     }
     sender.abort();
     assert!(matches!(receiver.recv().await, Err(NetError::Lost(_))));
     assert!(matches!(link.split().1.recv().await, Err(NetError::Lost(_))));
-    let none = bob.net.fetch(&bob.blobs, &[(BlobHash::new([7; 32]), 100)], &source(&alice)).await;
+    let none = bob.net.fetch(&bob.blobs, &[(BlobHash::new([7; 32]), 100)], &source(&alice), &Pace::default()).await;
     assert_eq!((none.failed.len(), none.refused.len()), (1, 0), "nobody was asked: {none:?}");
     alice.end().await;
     bob.end().await;
@@ -543,8 +544,8 @@ async fn fetches_share_the_turns_of_a_source_and_do_not_wait_for_one_that_has_le
         tokio::task::yield_now().await;
         left.gone.cancel();
     };
-    let sources = [left.clone()];
-    let (report, ()) = tokio::join!(sink.net.fetch(&sink.blobs, std::slice::from_ref(&absent), &sources), leaving);
+    let (sources, pace) = ([left.clone()], Pace::default());
+    let (report, ()) = tokio::join!(sink.net.fetch(&sink.blobs, std::slice::from_ref(&absent), &sources, &pace), leaving);
     assert_eq!((report.failed.len(), report.refused.len()), (1, 0));
     drop((taken, link));
     source.end().await;
