@@ -206,10 +206,12 @@ impl Net {
         Ok(link)
     }
 
-    /// Fetches blobs of stated lengths into a store, from all sources side by side, and writes them to disk. What is there already counts as got. A blob of another length is refused, and never
+    /// Fetches blobs of stated lengths into a store, from all sources side by side, the nearest first, and writes them to disk. What is there already counts as got. A blob of another length is refused, and never
     /// more than the stated length is stored; what was fetched of a blob that failed stays in the store, and the next fetch goes on from there.
     pub async fn fetch(&self, blobs: &Blobs, wanted: &[(BlobHash, u64)], sources: &[Source], pace: &Pace) -> FetchReport {
-        fetch::fetch(blobs, &self.connections, &self.turns, wanted, sources, pace).await
+        let mut sources = sources.to_vec();
+        sources.sort_by_cached_key(|source| self.path(&source.endpoint).map_or((true, Duration::MAX), |path| (path.relayed, path.rtt)));
+        fetch::fetch(blobs, &self.connections, &self.turns, wanted, &sources, pace).await
     }
 
     /// Closes every connection to a peer if they travel to one of these addresses (`IP:PORT`), where it is no more.

@@ -4,7 +4,7 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
 
 use super::*;
 
-/// How often a dripping source gives a leaf: a blob of [`LENGTH`] takes it minutes.
+/// How often a dripping source gives a leaf: a blob of [`LENGTH`] takes it three minutes.
 const DRIP: Duration = Duration::from_secs(3);
 const LEAF: u64 = 16 << 10;
 const LENGTH: u64 = 1 << 20;
@@ -45,11 +45,15 @@ async fn dripping(seed: u8, source: &Node) -> (Route, UnboundedReceiver<()>) {
 #[tokio::test]
 async fn what_one_source_drips_another_that_has_it_gives() {
     let (source, sink) = (node(61, List::new(&[key(62), key(63)])).await, node(62, List::new(&[])).await);
-    let blob = source.blobs.put(bytes(1, LENGTH as usize)).await.unwrap();
+    // Something for each worker of both.
+    let mut wanted = Vec::new();
+    for number in 0..4 {
+        wanted.push((source.blobs.put(bytes(number, LENGTH as usize)).await.unwrap(), LENGTH));
+    }
     let (drip, mut begun) = dripping(63, &source).await;
-    let report = timeout(SOON, sink.fetch(&[(blob, LENGTH)], &[drip, source.route()])).await.expect("it is not waited for");
-    assert_eq!(report.got, [blob], "{:?}", report.failed);
-    assert_eq!(begun.recv().await, Some(()), "the dripping one had been asked first");
+    let report = timeout(SOON, sink.fetch(&wanted, &[drip, source.route()])).await.expect("it is not waited for");
+    assert_eq!(report.got.len(), wanted.len(), "{:?}", report.failed);
+    assert_eq!(begun.try_recv(), Ok(()), "the dripping one had been asked as well");
     source.end().await;
     sink.end().await;
 }
