@@ -19,7 +19,7 @@ use iroh::{
     endpoint::{Builder, Connection, IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets},
 };
 use iroh_mdns_address_lookup::MdnsAddressLookup;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{NetConfig, Path, Route, error::NetError, line::Line, window::Floor};
 
@@ -40,6 +40,8 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// What a round trip is taken for until one has been measured. With the 333 ms of RFC 9002 (section 6.2.2) a first packet that is lost is sent again after a second, and a call has several first
 /// packets; on a way that is longer than this, some are sent twice.
 const FIRST_TRIP: Duration = Duration::from_millis(100);
+/// When a call that has not come through is made a second time beside the first: the pauses after which lost packets are sent again double.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Bytes that a peer may send ahead of what is read, for all streams of a connection.
 const WINDOW: u32 = 8 << 20;
 
@@ -185,7 +187,17 @@ pub(super) async fn connect(endpoint: &Endpoint, route: &Route, wait: Duration) 
     if let Some(relay) = route.relay.as_deref().and_then(|url| url.parse::<RelayUrl>().ok()) {
         address = address.with_relay_url(relay);
     }
-    match timeout(wait, endpoint.connect(address, ALPN)).await {
+    let again = async {
+        sleep(AGAIN).await;
+        endpoint.connect(address.clone(), ALPN).await
+    };
+    let connected = async {
+        tokio::select! {
+            connected = endpoint.connect(address.clone(), ALPN) => connected,
+            Ok(connection) = again => Ok(connection),
+        }
+    };
+    match timeout(wait, connected).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(_)) if route.addresses.is_empty() && route.relay.is_none() => Err(unreachable("no address of it is known, and it was not found nearby".into())),
         Ok(Err(error)) => Err(unreachable(innermost(&error))),
