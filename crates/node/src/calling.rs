@@ -12,6 +12,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     api::ApiError,
+    core::Core,
     net::{Net, Route},
     node::Node,
     running::CALL_WAIT,
@@ -126,32 +127,38 @@ pub(crate) async fn call_peers(node: Node, net: Arc<Net>) {
 impl Node {
     /// Calls a peer until it shows its card. What is lost of a connection's first packets takes seconds to come again; another connection may not lose them.
     async fn reach(&self, net: &Net, routes: &[Route]) -> Result<(), ApiError> {
-        for attempt in 1.. {
+        for attempt in 1..=ATTEMPTS {
             let (id, endpoint) = self.call(net, routes, CALL_WAIT).await?;
-            let trips = net.path(&endpoint).map_or(Duration::ZERO, |path| 3 * path.rtt);
             // The last may take as long as it takes.
-            if attempt == ATTEMPTS || self.is_answered(id, SHOWS_CARD * attempt + trips).await {
+            if attempt == ATTEMPTS {
                 break;
             }
-            self.with(|core| core.give_up(id));
+            let trips = net.path(&endpoint).map_or(Duration::ZERO, |path| 3 * path.rtt);
+            // It may have called at the same time.
+            let has_met = |core: &Core| core.sessions.slot(id).is_none() || core.sessions.met().any(|(_, _, slot)| slot.remote() == endpoint);
+            let answered = async {
+                loop {
+                    let changed = self.0.signals.sessions.notified();
+                    tokio::pin!(changed);
+                    changed.as_mut().enable();
+                    if self.with(|core| has_met(core)) {
+                        return;
+                    }
+                    changed.await;
+                }
+            };
+            let in_time = timeout(SHOWS_CARD * attempt + trips, answered).await.is_ok();
+            let comes_late = |core: &mut Core| {
+                has_met(core) || {
+                    core.give_up(id);
+                    false
+                }
+            };
+            if in_time || self.with(comes_late) {
+                break;
+            }
         }
         Ok(())
-    }
-
-    /// Waits until a session's peer has shown its card, or the session is over; `false` if neither happens in time.
-    async fn is_answered(&self, id: u64, wait: Duration) -> bool {
-        let answered = async {
-            loop {
-                let changed = self.0.signals.sessions.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                if self.with(|core| core.sessions.slot(id).is_none_or(|slot| slot.peer().is_some())) {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        timeout(wait, answered).await.is_ok()
     }
 }
 

@@ -516,6 +516,7 @@ impl Core {
         if let Some(slot) = self.sessions.slots.remove(&id) {
             slot.outbox.cut.cancel();
         }
+        self.sessions.signals.sessions.notify_waiters();
     }
 
     /// Ends a session: what the peer is told, and what this node's user is.

@@ -18,8 +18,10 @@ use crate::{
 const GROUPS: usize = 16;
 /// A group that takes longer is slow: it makes room for another, and may go on beside it.
 const BRISK: Duration = Duration::from_secs(10);
-/// Slow groups at a time. Of more, the one that moves least ends: peers that give next to nothing must not keep this node from others.
-const SLOW_GROUPS: usize = 16;
+/// Groups in all. Of slow ones, when there are so many and others wait, the one that moves least ends: peers that give next to nothing must not keep this node from others.
+const MOST_GROUPS: usize = 32;
+/// How often one ends so, at most: what had come of the document under way is lost.
+const CUT_EVERY: Duration = Duration::from_secs(1);
 /// Documents of a group at most: they count as here when it has ended, and what has been announced meanwhile comes after it.
 const MOST: usize = 4096;
 /// How long documents that did not come are left alone, at least, and how much longer for each that was refused, since they are all asked for again: once as long, and up to four times when nothing came
@@ -97,11 +99,13 @@ pub(super) struct Schedule {
     resting: BTreeMap<(Peers, BlobHash), Instant>,
     /// Of peers that may have something.
     past: BTreeMap<Peers, Past>,
+    /// When a slow group was last ended.
+    cut: Option<Instant>,
 }
 
 impl Schedule {
     pub(super) fn new() -> Self {
-        Self { busy: BTreeMap::new(), waiting: VecDeque::new(), stale: true, last: Peers::new(), resting: BTreeMap::new(), past: BTreeMap::new() }
+        Self { busy: BTreeMap::new(), waiting: VecDeque::new(), stale: true, last: Peers::new(), resting: BTreeMap::new(), past: BTreeMap::new(), cut: None }
     }
 
     /// A group to begin with, if not enough are under way, and what is to tell how it gets on. `look` finds what is missing, by peers, but for what it is to pass over.
@@ -137,16 +141,19 @@ impl Schedule {
         Some((peers, group, pace))
     }
 
-    /// Whether another group may begin. Ends one if there are too many slow ones.
-    fn has_room(&self, now: Instant) -> bool {
+    /// Whether another group may begin. Now and then ends one, if there are too many.
+    fn has_room(&mut self, now: Instant) -> bool {
         let (slow, brisk): (Vec<&Busy>, Vec<&Busy>) = self.busy.values().partition(|group| group.is_slow(now));
-        if brisk.len() >= GROUPS {
-            return false;
+        if brisk.len() >= GROUPS || self.busy.len() < MOST_GROUPS {
+            return brisk.len() < GROUPS;
         }
-        if slow.len() >= SLOW_GROUPS && slow.iter().all(|group| !group.pace.cut.is_cancelled()) {
-            slow.iter().min_by_key(|group| group.speed(now)).inspect(|slowest| slowest.pace.cut.cancel());
+        if self.cut.is_none_or(|last| now - last >= CUT_EVERY)
+            && let Some(slowest) = slow.iter().filter(|group| !group.pace.cut.is_cancelled()).min_by_key(|group| group.speed(now))
+        {
+            slowest.pace.cut.cancel();
+            self.cut = Some(now);
         }
-        slow.len() < SLOW_GROUPS
+        false
     }
 
     /// A group has ended.
@@ -163,8 +170,10 @@ impl Schedule {
 
     /// When there is something to begin with again, if nothing happens before: something has rested, or a group makes room by being slow.
     pub(super) fn rests_until(&self, now: Instant) -> Option<Instant> {
-        let makes_room = self.busy.values().filter(|group| !self.waiting.is_empty() && !group.is_slow(now)).map(|group| group.begun + BRISK);
-        self.resting.values().copied().chain(makes_room).min()
+        let is_full = !self.waiting.is_empty() && self.busy.len() >= GROUPS;
+        let makes_room = self.busy.values().filter(|group| is_full && !group.is_slow(now)).map(|group| group.begun + BRISK);
+        let cuts = self.cut.map(|last| last + CUT_EVERY).filter(|next| is_full && *next > now);
+        self.resting.values().copied().chain(makes_room).chain(cuts).min()
     }
 
     /// What has rested is looked for again.
@@ -250,21 +259,28 @@ mod tests {
             schedule.busy[&peers(&[number])].pace.moved.store(100 * (1 + (u64::from(number) + 9) % 16), Ordering::Relaxed);
         }
         assert_eq!(schedule.rests_until(now), Some(now + BRISK));
+        let cut = |schedule: &Schedule| {
+            let cut = schedule.busy.iter().filter(|(_, group)| group.pace.cut.is_cancelled());
+            cut.map(|(peers, _)| peers.clone()).collect::<Vec<_>>()
+        };
         let later = now + BRISK;
         schedule.wake(later);
-        assert!(begin_all_at(&mut schedule, &world, later).is_empty(), "as many as there may be are slow");
-        let cut =
-            |schedule: &Schedule| schedule.busy.iter().filter(|(_, group)| group.pace.cut.is_cancelled()).map(|(peers, _)| peers.clone()).collect::<Vec<_>>();
+        assert_eq!(begin_all_at(&mut schedule, &world, later).len(), GROUPS, "beside those that have become slow");
+        assert_eq!((schedule.busy.len(), cut(&schedule).len()), (MOST_GROUPS, 0));
+        let full = later + BRISK;
+        for number in 16..32 {
+            schedule.busy[&peers(&[number])].pace.moved.store(100_000, Ordering::Relaxed);
+        }
+        schedule.wake(full);
+        assert!(begin_all_at(&mut schedule, &world, full).is_empty());
         assert_eq!(cut(&schedule), [peers(&[7])]);
-        assert!(begin_all_at(&mut schedule, &world, later).is_empty());
-        assert_eq!(cut(&schedule), [peers(&[7])], "one after the other");
-        schedule.end(&peers(&[7]), Outcome { came: false, left: true, refused: 0 }, later);
-        assert_eq!(begin_all_at(&mut schedule, &world, later).len(), GROUPS);
-        assert_eq!(cut(&schedule), Vec::<Peers>::new(), "and only to make room");
-        assert_eq!(schedule.busy.len(), GROUPS + SLOW_GROUPS - 1);
-        schedule.wake(later + BRISK);
-        begin_all_at(&mut schedule, &world, later + BRISK);
-        assert_eq!(cut(&schedule).len(), 1);
+        assert!(begin_all_at(&mut schedule, &world, full).is_empty());
+        assert_eq!(cut(&schedule), [peers(&[7])], "not all at once");
+        assert_eq!(schedule.rests_until(full), Some(full + CUT_EVERY));
+        schedule.end(&peers(&[7]), Outcome { came: false, left: true, refused: 0 }, full);
+        assert_eq!(begin_all_at(&mut schedule, &world, full).len(), 1);
+        assert!(begin_all_at(&mut schedule, &world, full + CUT_EVERY).is_empty());
+        assert_eq!(cut(&schedule), [peers(&[8])]);
     }
 
     #[test]

@@ -14,10 +14,10 @@ use super::{
     mute::{LOOK, Waiting, to_be_answered},
 };
 
-/// How long nothing is acknowledged by a peer that is found elsewhere: several round trips. Who calls a peer anew that has not moved loses little.
+/// How long nothing is acknowledged by a peer that is found elsewhere, beside some round trips. Who calls a peer anew that has not moved loses little.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Comes when the peer is found at another address while it has acknowledged nothing for [`PATIENCE`] on the path in use. It can be called there: iroh knows it from then on.
+/// Comes when the peer was found at another address and acknowledges nothing of what it is sent where it was. It can be called there: iroh knows it from then on.
 pub(super) async fn astray(connection: &Connection) {
     let mut found = connection.path_events();
     let mut looks = interval(LOOK);
@@ -31,12 +31,15 @@ pub(super) async fn astray(connection: &Connection) {
                 _ => continue,
             }
         };
-        let Some(path) = endpoint::path(connection) else { continue };
-        elsewhere |= opened.is_some_and(|address| path.address != endpoint::named(&address));
+        let Some((address, stats)) = endpoint::way(connection) else { continue };
+        if let Some(opened) = opened {
+            elsewhere |= opened != address;
+            continue;
+        }
         // Acknowledgements come again and again; what is newly acknowledged is measured, to some nanoseconds.
-        let waited = waiting.look(to_be_answered(&connection.stats().frame_tx), (path.address, path.rtt), Instant::now());
+        let waited = waiting.look(to_be_answered(&stats.frame_tx), (address, stats.rtt), Instant::now());
         elsewhere &= !waited.is_zero();
-        if elsewhere && waited >= PATIENCE {
+        if elsewhere && waited >= PATIENCE + 3 * stats.rtt {
             tracing::info!("a connection leads to where its peer is no more, and is ended");
             return;
         }

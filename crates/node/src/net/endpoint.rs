@@ -10,13 +10,13 @@ use std::{
 
 use chartmesh_identity::EndpointKey;
 use iroh::{
-    Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey, Watcher,
+    Endpoint, EndpointAddr, EndpointId, RelayMode, RelayUrl, SecretKey, TransportAddr, Watcher,
     address_lookup::{
         AddrFilter, AddressLookup, AddressLookupBuilder, AddressLookupBuilderError, DnsAddressLookup, PkarrPublisher, PkarrPublisherBuilder, PkarrResolver,
         PkarrResolverBuilder,
     },
     dns::DnsResolver,
-    endpoint::{Builder, Connection, IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets},
+    endpoint::{Builder, Connection, IdleTimeout, NetReportConfig, PathStats, PortmapperConfig, QuicTransportConfig, VarInt, presets},
 };
 use iroh_mdns_address_lookup::MdnsAddressLookup;
 use tokio::time::{sleep, timeout};
@@ -216,18 +216,21 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 /// How a connection's packets travel at this time.
 pub(super) fn path(connection: &Connection) -> Option<Path> {
-    let paths = connection.paths();
-    let chosen = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next())?;
-    Some(Path { relayed: chosen.is_relay(), rtt: chosen.rtt(), address: named(chosen.remote_addr()) })
+    let (address, stats) = way(connection)?;
+    let relayed = address.is_relay();
+    let address = match address {
+        TransportAddr::Ip(address) => address.to_string(),
+        TransportAddr::Relay(url) => url.to_string(),
+        other => format!("{other:?}"),
+    };
+    Some(Path { relayed, rtt: stats.rtt, address })
 }
 
-/// An address as [`Path`] has it.
-pub(super) fn named(address: &iroh::TransportAddr) -> String {
-    match address {
-        iroh::TransportAddr::Ip(address) => address.to_string(),
-        iroh::TransportAddr::Relay(url) => url.to_string(),
-        other => format!("{other:?}"),
-    }
+/// Where a connection's packets go at this time, and what was counted there.
+pub(super) fn way(connection: &Connection) -> Option<(TransportAddr, PathStats)> {
+    let paths = connection.paths();
+    let chosen = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next())?;
+    Some((chosen.remote_addr().clone(), chosen.stats()))
 }
 
 pub(super) fn remote(connection: &Connection) -> EndpointKey {

@@ -3,15 +3,15 @@
 //! Small blobs are asked for in groups (get-many), since a request each is many times slower; large ones in pieces. Groups and pieces wait in one queue, from which workers, [`WORKERS`] per source,
 //! take what their source has not failed to give; over all fetches [`Turns`] bound how many of them ask a source at a time. The first blob of a group that is not given ends the answer, so a source
 //! that gives little is asked for each by itself, several side by side: whatever it has comes. Blobs up to 1 MiB are held in memory until they are whole, at most 4 MiB of them per worker; larger ones
-//! go into the store leaf by leaf. What a source does not give goes back for the others; one that breaks off again and again is left out. Who has nothing left to do takes over what another source has been
-//! giving for long. When one is gone, or its caller has waited enough ([`Pace`]), the fetch ends early: it may be asked anew elsewhere. Every blob's size is
+//! go into the store leaf by leaf. What a source does not give goes back for the others; one that breaks off again and again is left out. Who has nothing left to do takes over what another source gives too
+//! slowly, and hands back what it has not. When one is gone, or its caller has waited enough ([`Pace`]), the fetch ends early: it may be asked anew elsewhere. Every blob's size is
 //! compared with the stated one before anything of it is stored, and every leaf is verified against the hash (bao) before it is. All workers run in the caller's task; dropping it stops them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     num::NonZeroU64,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -29,7 +29,7 @@ use iroh_blobs::{
 use n0_future::{FuturesUnordered, StreamExt};
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -55,8 +55,12 @@ const BATCH_BLOBS: usize = 64;
 const BATCH_BYTES: usize = 4 << 20;
 /// How long a source may take for the next leaf.
 const STALL_WAIT: Duration = Duration::from_secs(20);
-/// How long a source has what it was asked for to itself, when another could give it and has nothing else to do.
+/// How long a source has what it was asked for to itself, when another could give it and has nothing else to do; twice as long each time that it is taken over.
 const ALONE: Duration = Duration::from_secs(5);
+/// Bytes a second that keep it to itself for longer.
+const ENOUGH: u64 = 64 << 10;
+/// How often a source that has nothing to do looks for what it could take over.
+const LOOK: Duration = Duration::from_secs(1);
 /// After so many answers in a row that ended early, with fewer blobs than this, a source is asked for each by itself.
 const DOUBTFUL: usize = 4;
 /// So many blobs side by side, of all workers together as many as a peer answers at a time.
@@ -79,12 +83,12 @@ pub struct FetchReport {
     pub others: BTreeMap<BlobHash, BTreeSet<u64>>,
 }
 
-/// How a fetch gets on, for its caller.
+/// How a fetch, or a part of it, gets on.
 #[derive(Debug, Default)]
 pub struct Pace {
     /// Bytes that have come.
     pub moved: AtomicU64,
-    /// Cancelled, the fetch ends with what has come.
+    /// Cancelled, it ends with what has come.
     pub cut: CancellationToken,
 }
 
@@ -100,8 +104,10 @@ struct Group {
     items: Vec<Item>,
     /// Sources that do not give it.
     refused_by: BTreeSet<usize>,
-    /// The source that it was taken from, for being slow: another is to have it.
+    /// The source that it was just taken from, for being slow: another is to be asked first.
     slow: Option<usize>,
+    /// How often it was taken over.
+    taken: u32,
 }
 
 impl Group {
@@ -110,12 +116,22 @@ impl Group {
     }
 }
 
-/// A request that is under way.
+/// What a source is being asked for.
 struct Asked {
     since: Instant,
-    /// Who else may be asked for it; nobody, if it has been taken from a source already.
+    /// How long at least the source has it to itself.
+    alone: Duration,
+    /// Who else may be asked for some of it.
     others: BTreeSet<usize>,
-    late: CancellationToken,
+    pace: Arc<Pace>,
+}
+
+impl Asked {
+    /// Whether it comes too slowly for another source to stand by.
+    fn is_late(&self, now: Instant) -> bool {
+        let elapsed = now - self.since;
+        !self.pace.cut.is_cancelled() && elapsed >= self.alone && self.pace.moved.load(Ordering::Relaxed) < ENOUGH * elapsed.as_secs()
+    }
 }
 
 #[derive(Default)]
@@ -150,14 +166,14 @@ impl Queue {
     fn take_apart(&mut self, source: usize) -> Vec<Group> {
         let mut apart: Vec<Group> = Vec::new();
         let mut bytes = 0;
-        while let Some(Group { items, refused_by, slow }) = self.take(source) {
+        while let Some(Group { items, refused_by, slow, taken }) = self.take(source) {
             let mut items = VecDeque::from(items);
             while let Some(item) = items.pop_front_if(|item| apart.is_empty() || (apart.len() < APART && bytes + item.length <= BATCH_BYTES as u64)) {
                 bytes += item.length;
-                apart.push(Group { items: vec![item], refused_by: refused_by.clone(), slow });
+                apart.push(Group { items: vec![item], refused_by: refused_by.clone(), slow, taken });
             }
             if !items.is_empty() {
-                self.waiting.push_front(Group { items: items.into(), refused_by, slow });
+                self.waiting.push_front(Group { items: items.into(), refused_by, slow, taken });
                 break;
             }
         }
@@ -168,30 +184,42 @@ impl Queue {
     fn refuse(&mut self, item: Item, refused_by: BTreeSet<usize>) {
         let fits = |group: &&mut Group| {
             group.refused_by == refused_by
-                && group.slow.is_none()
+                && (group.slow, group.taken) == (None, 0)
                 && group.items.len() < MIN_GROUP_BLOBS
                 && group.items.iter().map(|item| item.length).sum::<u64>() + item.length <= MIN_GROUP_BYTES
         };
         // The last ones only: there may be many that are full.
         match self.waiting.iter_mut().rev().take(APART).find(fits) {
             Some(group) => group.items.push(item),
-            None => self.waiting.push_back(Group { items: vec![item], refused_by, slow: None }),
+            None => self.waiting.push_back(Group { items: vec![item], refused_by, ..Group::default() }),
         }
     }
 
-    /// Notes that a source of so many is asked for a group: its number, and what is cancelled when it is to stop.
-    fn begin(&mut self, source: usize, sources: usize, group: &Group, cut: &CancellationToken) -> (u64, CancellationToken) {
-        let others = (0..sources).filter(|other| *other != source && group.slow.is_none() && group.may_come_from(*other)).collect();
-        let late = cut.child_token();
-        self.running.insert(self.next, Asked { since: Instant::now(), others, late: late.clone() });
+    /// Notes that a source of so many is asked for some groups.
+    fn begin(&mut self, source: usize, sources: usize, groups: Vec<Group>, cut: &CancellationToken) -> Batch {
+        let others = (0..sources).filter(|other| *other != source && groups.iter().any(|group| !group.refused_by.contains(other))).collect();
+        let taken = groups.iter().map(|group| group.taken).max().unwrap_or_default();
+        let pace = Arc::new(Pace { moved: AtomicU64::new(0), cut: cut.child_token() });
+        let alone = ALONE * 2u32.saturating_pow(taken.min(8));
+        self.running.insert(self.next, Asked { since: Instant::now(), alone, others, pace: pace.clone() });
         self.next += 1;
-        (self.next - 1, late)
+        Batch { number: self.next - 1, pace, groups }
     }
 
-    /// What this source could give, and another has been asked for the longest.
-    fn late(&self, source: usize, now: Instant) -> Option<&Asked> {
-        let late = self.running.values().filter(|asked| asked.others.contains(&source) && now - asked.since >= ALONE);
-        late.min_by_key(|asked| asked.since)
+    /// A source has nothing to do: another stops giving what this one may give faster, and what was taken from this one and nobody else has begun to give may come from it again.
+    fn take_over(&mut self, source: usize, now: Instant) {
+        for group in self.waiting.iter_mut().filter(|group| group.slow == Some(source)) {
+            group.slow = None;
+        }
+        let late = self.running.values().filter(|asked| asked.others.contains(&source) && asked.is_late(now));
+        if let Some(asked) = late.min_by_key(|asked| asked.since) {
+            asked.pace.cut.cancel();
+        }
+    }
+
+    /// Whether a source may yet have something to do.
+    fn may_need(&self, source: usize) -> bool {
+        !self.running.is_empty() || self.waiting.iter().any(|group| !group.refused_by.contains(&source))
     }
 }
 
@@ -313,17 +341,16 @@ fn plan(missing: &[(Hash, u64)], sources: usize) -> VecDeque<Group> {
     groups
 }
 
-/// What a source is asked for.
-struct Request {
+/// Groups that a source is asked for side by side.
+struct Batch {
     number: u64,
-    late: CancellationToken,
-    group: Group,
+    pace: Arc<Pace>,
+    groups: Vec<Group>,
 }
 
 /// What there is for a worker.
 enum Next {
-    /// To be asked for side by side.
-    Work(Vec<Request>),
+    Work(Batch),
     /// Others are at work, and may leave something.
     Later,
     Nothing,
@@ -334,6 +361,8 @@ impl Job<'_> {
     async fn work(&self, source: usize) {
         let peer = &self.sources[source].endpoint;
         let (mut doubts, mut breaks) = (0, 0);
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while breaks < MAX_BREAKS {
             let changed = self.changed.notified();
             let turn = tokio::select! {
@@ -342,22 +371,22 @@ impl Job<'_> {
                 () = self.over() => return,
             };
             let Some(connection) = self.connections.newest(peer) else { return self.absent(source) };
-            let requests = match self.next(source, doubts >= DOUBTFUL) {
-                Next::Work(requests) => requests,
+            let Batch { number, pace, groups } = match self.next(source, doubts >= DOUBTFUL) {
+                Next::Work(batch) => batch,
                 Next::Later => {
                     drop((turn, connection));
                     tokio::select! {
                         () = changed => {}
                         () = self.over() => return,
-                        () = sleep(ALONE) => self.take_over(source),
+                        _ = looks.tick() => lock(&self.queue).take_over(source, Instant::now()),
                     }
                     continue;
                 }
                 Next::Nothing => return,
             };
-            let asked = requests.into_iter().map(async |mut request| {
-                let (done, fault) = self.request(&connection, &mut request).await;
-                (request, done, fault)
+            let asked = groups.into_iter().map(async |mut group| {
+                let (done, fault) = self.request(&connection, &mut group, &pace).await;
+                (group, done, fault)
             });
             let answers = n0_future::join_all(asked).await;
             let done: usize = answers.iter().map(|(_, done, _)| *done).sum();
@@ -373,9 +402,8 @@ impl Job<'_> {
             } else if done < DOUBTFUL {
                 doubts += 1;
             }
-            for (request, done, fault) in answers {
-                self.put_back(source, request, done, fault);
-            }
+            self.put_back(source, number, answers);
+            looks.reset();
         }
     }
 
@@ -385,13 +413,6 @@ impl Job<'_> {
         tokio::select! {
             _ = gone.next() => {}
             () = self.pace.cut.cancelled() => {}
-        }
-    }
-
-    /// Another source is to stop giving what this one could give.
-    fn take_over(&self, source: usize) {
-        if let Some(asked) = lock(&self.queue).late(source, Instant::now()) {
-            asked.late.cancel();
         }
     }
 
@@ -418,65 +439,58 @@ impl Job<'_> {
     /// What a source is to be asked for: a group, or `apart` several of its items, each by itself.
     fn next(&self, source: usize, apart: bool) -> Next {
         let mut queue = lock(&self.queue);
-        let running = !queue.running.is_empty();
         if queue.broken.is_some() || self.pace.cut.is_cancelled() || self.sources.iter().any(|source| source.gone.is_cancelled()) {
             return Next::Nothing;
         }
         let groups = if apart { queue.take_apart(source) } else { queue.take(source).into_iter().collect() };
         if groups.is_empty() {
-            return if running { Next::Later } else { Next::Nothing };
+            return if queue.may_need(source) { Next::Later } else { Next::Nothing };
         }
-        let begun = groups.into_iter().map(|group| {
-            let (number, late) = queue.begin(source, self.sources.len(), &group, &self.pace.cut);
-            Request { number, late, group }
-        });
-        Next::Work(begun.collect())
+        Next::Work(queue.begin(source, self.sources.len(), groups, &self.pace.cut))
     }
 
-    /// Returns what a request left undone to the queue.
-    fn put_back(&self, source: usize, Request { number, group, .. }: Request, done: usize, fault: Option<Fault>) {
+    /// Returns what requests left undone to the queue: of each group, how many items are done, and what stopped it.
+    fn put_back(&self, source: usize, number: u64, answers: Vec<(Group, usize, Option<Fault>)>) {
         let mut queue = lock(&self.queue);
         queue.running.remove(&number);
-        let Group { mut items, refused_by, .. } = group;
-        let mut slow = None;
-        let mut rest = items.split_off(done.min(items.len()));
-        match fault {
-            None => {}
-            Some(Fault::Item(reason)) if !rest.is_empty() => {
-                let item = rest.remove(0);
-                queue.reasons.insert(item.hash, reason);
-                let mut refused_by = refused_by.clone();
-                refused_by.insert(source);
-                queue.refuse(item, refused_by);
-            }
-            Some(Fault::Item(_)) => {}
-            Some(Fault::Broken(reason)) => {
-                for item in &rest {
-                    queue.reasons.insert(item.hash, reason.clone());
+        for (Group { mut items, refused_by, taken, .. }, done, fault) in answers {
+            let mut rest = items.split_off(done.min(items.len()));
+            let mut left = Group { refused_by, taken, ..Group::default() };
+            let reason = match fault {
+                None => None,
+                Some(Fault::Item(reason)) => {
+                    if !rest.is_empty() {
+                        let item = rest.remove(0);
+                        queue.reasons.insert(item.hash, reason);
+                        let mut refused_by = left.refused_by.clone();
+                        refused_by.insert(source);
+                        queue.refuse(item, refused_by);
+                    }
+                    None
                 }
-            }
-            Some(Fault::Late) => {
-                slow = Some(source);
-                for item in &rest {
-                    queue.reasons.insert(item.hash, "it did not come in time".to_owned());
+                Some(Fault::Broken(reason)) => Some(reason),
+                Some(Fault::Late) => {
+                    (left.slow, left.taken) = (Some(source), taken + 1);
+                    Some("it did not come in time".to_owned())
                 }
-            }
-            Some(Fault::Store(reason)) => {
-                for item in &rest {
-                    queue.reasons.insert(item.hash, reason.clone());
+                Some(Fault::Store(reason)) => {
+                    queue.broken = Some(reason.clone());
+                    Some(reason)
                 }
-                queue.broken = Some(reason);
+            };
+            if let Some(reason) = reason {
+                queue.reasons.extend(rest.iter().map(|item| (item.hash, reason.clone())));
             }
-        }
-        if !rest.is_empty() {
-            queue.waiting.push_front(Group { items: rest, refused_by, slow });
+            if !rest.is_empty() {
+                queue.waiting.push_front(Group { items: rest, ..left });
+            }
         }
         drop(queue);
         self.changed.notify_waiters();
     }
 
     /// One request for what is missing of a group: how many items are done, in their order, and what stopped it. Items that are there already leave the group.
-    async fn request(&self, connection: &Connection, Request { group, late, .. }: &mut Request) -> (usize, Option<Fault>) {
+    async fn request(&self, connection: &Connection, group: &mut Group, pace: &Pace) -> (usize, Option<Fault>) {
         let mut ranges = Vec::new();
         let mut items = Vec::new();
         for item in std::mem::take(&mut group.items) {
@@ -496,7 +510,7 @@ impl Job<'_> {
             return (0, None);
         }
         let request = GetManyRequest::new(group.items.iter().map(|item| item.hash).collect(), ChunkRangesSeq::from_ranges(ranges));
-        let (done, fault) = self.receive(connection, &group.items, request, late).await;
+        let (done, fault) = self.receive(connection, &group.items, request, pace).await;
         // A broken connection shows as a failure of the blob that was under way.
         match fault {
             Some(Fault::Item(reason)) if connection.close_reason().is_some() => (done, Some(Fault::Broken(reason))),
@@ -504,8 +518,8 @@ impl Job<'_> {
         }
     }
 
-    async fn receive(&self, connection: &Connection, items: &[Item], request: GetManyRequest, late: &CancellationToken) -> (usize, Option<Fault>) {
-        let mut next = match in_time(fsm::start_get_many(connection.clone(), request, Default::default()), late).await {
+    async fn receive(&self, connection: &Connection, items: &[Item], request: GetManyRequest, pace: &Pace) -> (usize, Option<Fault>) {
+        let mut next = match in_time(fsm::start_get_many(connection.clone(), request, Default::default()), pace).await {
             Ok(Ok(next)) => next,
             Ok(Err(error)) => return (0, Some(Fault::Broken(format!("{error:#}")))),
             Err(fault) => return (0, Some(fault)),
@@ -514,7 +528,7 @@ impl Job<'_> {
         let mut whole = Whole::default();
         let fault = loop {
             let (Ok(child), Some(item)) = (next, items.get(done)) else { break None };
-            let end = match self.receive_blob(child.next(item.hash), item, &mut whole, late).await {
+            let end = match self.receive_blob(child.next(item.hash), item, &mut whole, pace).await {
                 Ok(end) => end,
                 Err(fault) => break Some(fault),
             };
@@ -543,8 +557,8 @@ impl Job<'_> {
     }
 
     /// Receives a blob, or a piece of one, leaf by verified leaf: a large one into the store, a small one into `whole`.
-    async fn receive_blob(&self, header: AtBlobHeader, item: &Item, whole: &mut Whole, late: &CancellationToken) -> Result<AtEndBlob, Fault> {
-        let (mut content, size) = match in_time(header.next(), late).await? {
+    async fn receive_blob(&self, header: AtBlobHeader, item: &Item, whole: &mut Whole, pace: &Pace) -> Result<AtEndBlob, Fault> {
+        let (mut content, size) = match in_time(header.next(), pace).await? {
             Ok(header) => header,
             Err(AtBlobHeaderNextError::NotFound { .. }) => return Err(Fault::Item("the source does not give it".into())),
             Err(error @ AtBlobHeaderNextError::Read { .. }) => return Err(Fault::Broken(error.to_string())),
@@ -554,11 +568,11 @@ impl Job<'_> {
             return Err(Fault::Item("it has another length than stated".into()));
         };
         if item.length > WHOLE {
-            return self.import(content, item.hash, size, late).await;
+            return self.import(content, item.hash, size, pace).await;
         }
         let mut bytes = Vec::new();
         let end = loop {
-            match self.arrive(content, late).await? {
+            match self.arrive(content, pace).await? {
                 Arrived::Item(rest, item) => {
                     if let BaoContentItem::Leaf(leaf) = item {
                         bytes.extend_from_slice(&leaf.data);
@@ -573,10 +587,10 @@ impl Job<'_> {
         Ok(end)
     }
 
-    async fn import(&self, mut content: AtBlobContent, hash: Hash, size: NonZeroU64, late: &CancellationToken) -> Result<AtEndBlob, Fault> {
+    async fn import(&self, mut content: AtBlobContent, hash: Hash, size: NonZeroU64, pace: &Pace) -> Result<AtEndBlob, Fault> {
         let import = self.blobs.store().import_bao(hash, size, 32).await.map_err(|error| Fault::Store(error.to_string()))?;
         let received = loop {
-            match self.arrive(content, late).await {
+            match self.arrive(content, pace).await {
                 Ok(Arrived::Item(rest, item)) => {
                     if import.tx.send(item).await.is_err() {
                         break Err(Fault::Store("the blob store stopped taking data".into()));
@@ -596,11 +610,13 @@ impl Job<'_> {
     }
 
     /// Waits for the next leaf or inner node.
-    async fn arrive(&self, content: AtBlobContent, late: &CancellationToken) -> Result<Arrived, Fault> {
-        match in_time(content.next(), late).await? {
+    async fn arrive(&self, content: AtBlobContent, pace: &Pace) -> Result<Arrived, Fault> {
+        match in_time(content.next(), pace).await? {
             BlobContentNext::More((rest, Ok(verified))) => {
                 if let BaoContentItem::Leaf(leaf) = &verified {
-                    self.pace.moved.fetch_add(leaf.data.len() as u64, Ordering::Relaxed);
+                    for pace in [self.pace, pace] {
+                        pace.moved.fetch_add(leaf.data.len() as u64, Ordering::Relaxed);
+                    }
                 }
                 Ok(Arrived::Item(rest, verified))
             }
@@ -618,9 +634,64 @@ enum Arrived {
 }
 
 /// What a source does: it may be slow, but not silent, and not be late.
-async fn in_time<T>(doing: impl Future<Output = T>, late: &CancellationToken) -> Result<T, Fault> {
+async fn in_time<T>(doing: impl Future<Output = T>, pace: &Pace) -> Result<T, Fault> {
     tokio::select! {
         done = timeout(STALL_WAIT, doing) => done.map_err(|_| Fault::Broken(format!("the source sent nothing for {} s", STALL_WAIT.as_secs()))),
-        () = late.cancelled() => Err(Fault::Late),
+        () = pace.cut.cancelled() => Err(Fault::Late),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group() -> Group {
+        Group { items: vec![Item { hash: Hash::new(b"one"), length: 100, ranges: ChunkRanges::all() }], ..Group::default() }
+    }
+
+    #[test]
+    fn what_comes_too_slowly_is_taken_over_once_and_then_longer_left_alone() {
+        let (mut queue, cut) = (Queue::default(), CancellationToken::new());
+        let mut taken = group();
+        let begun = Instant::now();
+        for alone in [ALONE, 2 * ALONE, 4 * ALONE] {
+            let batch = queue.begin(0, 2, vec![taken], &cut);
+            queue.take_over(1, begun + alone - LOOK);
+            queue.take_over(0, begun + 100 * ALONE);
+            assert!(!batch.pace.cut.is_cancelled(), "it has that long, and its own source does not take it over");
+            batch.pace.moved.store(ENOUGH * (alone + LOOK).as_secs(), Ordering::Relaxed);
+            queue.take_over(1, begun + alone + LOOK);
+            assert!(!batch.pace.cut.is_cancelled(), "it comes fast enough");
+            batch.pace.moved.store(0, Ordering::Relaxed);
+            queue.take_over(1, begun + alone + LOOK);
+            assert!(batch.pace.cut.is_cancelled());
+            queue.running.clear();
+            taken = Group { taken: batch.groups[0].taken + 1, ..group() };
+        }
+        assert!(!cut.is_cancelled());
+    }
+
+    #[test]
+    fn the_next_one_is_taken_over_while_the_first_has_not_ended() {
+        let (mut queue, cut) = (Queue::default(), CancellationToken::new());
+        let batches = [queue.begin(0, 2, vec![group()], &cut), queue.begin(0, 2, vec![group()], &cut)];
+        let later = Instant::now() + ALONE + LOOK;
+        queue.take_over(1, later);
+        queue.take_over(1, later);
+        assert!(batches.iter().all(|batch| batch.pace.cut.is_cancelled()));
+    }
+
+    #[test]
+    fn a_source_that_was_too_slow_waits_until_the_others_have_not_given_it() {
+        let mut queue = Queue::default();
+        queue.waiting.push_back(Group { slow: Some(0), taken: 1, ..group() });
+        assert!(queue.take(0).is_none() && queue.may_need(0), "another is to be asked first");
+        let given = queue.take(1).expect("it may have it");
+        queue.refuse(given.items.into_iter().next().expect("one"), [1].into());
+        assert!(queue.take(0).is_some() && !queue.may_need(1));
+
+        queue.waiting.push_back(Group { slow: Some(0), taken: 1, ..group() });
+        queue.take_over(0, Instant::now());
+        assert!(queue.take(0).is_some(), "nobody has begun to give it");
     }
 }

@@ -52,7 +52,7 @@ impl<A: PartialEq> Waiting<A> {
         if self.answered.as_ref() != Some(&answered) {
             (self.asked, self.answered) = (asked, Some(answered));
         }
-        if asked - self.asked < ASKED {
+        if asked.saturating_sub(self.asked) < ASKED {
             self.since = now;
         }
         now - self.since

@@ -58,6 +58,21 @@ async fn what_one_source_drips_another_that_has_it_gives() {
     sink.end().await;
 }
 
+/// Another that is asked instead, in vain, costs the one that has it a few seconds.
+#[tokio::test]
+async fn what_a_slow_source_alone_has_comes() {
+    let (source, poor, sink) = (node(67, List::new(&[key(70)])).await, node(68, List::new(&[key(69)])).await, node(69, List::new(&[])).await);
+    // More leaves than come before the other is asked.
+    let blob = source.blobs.put(bytes(1, 4 * LEAF as usize)).await.unwrap();
+    let (drip, mut begun) = dripping(70, &source).await;
+    let report = timeout(SOON, sink.fetch(&[(blob, 4 * LEAF)], &[drip, poor.route()])).await.expect("it comes, slowly");
+    assert_eq!(report.got, [blob], "{:?}", report.failed);
+    assert_eq!(begun.recv().await, Some(()));
+    for node in [source, poor, sink] {
+        node.end().await;
+    }
+}
+
 #[tokio::test]
 async fn a_fetch_is_over_when_its_caller_has_waited_enough() {
     let (source, sink) = (node(64, List::new(&[key(66)])).await, node(65, List::new(&[])).await);
