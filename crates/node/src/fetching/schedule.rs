@@ -20,8 +20,9 @@ const GROUPS: usize = 16;
 const BRISK: Duration = Duration::from_secs(10);
 /// Groups in all. Of slow ones, when there are so many and others wait, the one that moves least ends: peers that give next to nothing must not keep this node from others.
 const MOST_GROUPS: usize = 32;
-/// How often one ends so, at most: what had come of the document under way is lost.
+/// How often one ends so, at most, and how long the next waits for one that has not ended: what had come of the document under way is lost.
 const CUT_EVERY: Duration = Duration::from_secs(1);
+const CUT_WAIT: Duration = Duration::from_secs(5);
 /// Documents of a group at most: they count as here when it has ended, and what has been announced meanwhile comes after it.
 const MOST: usize = 4096;
 /// How long documents that did not come are left alone, at least, and how much longer for each that was refused, since they are all asked for again: once as long, and up to four times when nothing came
@@ -147,7 +148,8 @@ impl Schedule {
         if brisk.len() >= GROUPS || self.busy.len() < MOST_GROUPS {
             return brisk.len() < GROUPS;
         }
-        if self.cut.is_none_or(|last| now - last >= CUT_EVERY)
+        let pause = if slow.iter().any(|group| group.pace.cut.is_cancelled()) { CUT_WAIT } else { CUT_EVERY };
+        if self.cut.is_none_or(|last| now - last >= pause)
             && let Some(slowest) = slow.iter().filter(|group| !group.pace.cut.is_cancelled()).min_by_key(|group| group.speed(now))
         {
             slowest.pace.cut.cancel();
@@ -172,7 +174,7 @@ impl Schedule {
     pub(super) fn rests_until(&self, now: Instant) -> Option<Instant> {
         let is_full = !self.waiting.is_empty() && self.busy.len() >= GROUPS;
         let makes_room = self.busy.values().filter(|group| is_full && !group.is_slow(now)).map(|group| group.begun + BRISK);
-        let cuts = self.cut.map(|last| last + CUT_EVERY).filter(|next| is_full && *next > now);
+        let cuts = self.cut.into_iter().flat_map(|last| [last + CUT_EVERY, last + CUT_WAIT]).filter(|next| is_full && *next > now);
         self.resting.values().copied().chain(makes_room).chain(cuts).min()
     }
 
@@ -275,8 +277,11 @@ mod tests {
         assert!(begin_all_at(&mut schedule, &world, full).is_empty());
         assert_eq!(cut(&schedule), [peers(&[7])]);
         assert!(begin_all_at(&mut schedule, &world, full).is_empty());
-        assert_eq!(cut(&schedule), [peers(&[7])], "not all at once");
+        schedule.wake(full + CUT_EVERY);
+        assert!(begin_all_at(&mut schedule, &world, full + CUT_EVERY).is_empty());
+        assert_eq!(cut(&schedule), [peers(&[7])], "one after the other");
         assert_eq!(schedule.rests_until(full), Some(full + CUT_EVERY));
+        assert_eq!(schedule.rests_until(full + CUT_EVERY), Some(full + CUT_WAIT));
         schedule.end(&peers(&[7]), Outcome { came: false, left: true, refused: 0 }, full);
         assert_eq!(begin_all_at(&mut schedule, &world, full).len(), 1);
         assert!(begin_all_at(&mut schedule, &world, full + CUT_EVERY).is_empty());

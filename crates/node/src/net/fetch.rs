@@ -29,7 +29,7 @@ use iroh_blobs::{
 use n0_future::{FuturesUnordered, StreamExt};
 use tokio::{
     sync::Notify,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -55,10 +55,11 @@ const BATCH_BLOBS: usize = 64;
 const BATCH_BYTES: usize = 4 << 20;
 /// How long a source may take for the next leaf.
 const STALL_WAIT: Duration = Duration::from_secs(20);
-/// How long a source has what it was asked for to itself, when another could give it and has nothing else to do; twice as long each time that it is taken over.
+/// How long a source has what it was asked for to itself, when another could give it and has nothing else to do; four times as long each time that it is taken over. Also how
+/// long others may go on when a source is gone.
 const ALONE: Duration = Duration::from_secs(5);
 /// Bytes a second that keep it to itself for longer.
-const ENOUGH: u64 = 64 << 10;
+const ENOUGH: u64 = 16 << 10;
 /// How often a source that has nothing to do looks for what it could take over.
 const LOOK: Duration = Duration::from_secs(1);
 /// After so many answers in a row that ended early, with fewer blobs than this, a source is asked for each by itself.
@@ -118,7 +119,8 @@ impl Group {
 
 /// What a source is being asked for.
 struct Asked {
-    since: Instant,
+    /// How much had come when it was looked at last and was enough.
+    mark: (Instant, u64),
     /// How long at least the source has it to itself.
     alone: Duration,
     /// Who else may be asked for some of it.
@@ -128,9 +130,16 @@ struct Asked {
 
 impl Asked {
     /// Whether it comes too slowly for another source to stand by.
-    fn is_late(&self, now: Instant) -> bool {
-        let elapsed = now - self.since;
-        !self.pace.cut.is_cancelled() && elapsed >= self.alone && self.pace.moved.load(Ordering::Relaxed) < ENOUGH * elapsed.as_secs()
+    fn is_late(&mut self, now: Instant) -> bool {
+        let ((since, had), has) = (self.mark, self.pace.moved.load(Ordering::Relaxed));
+        if self.pace.cut.is_cancelled() || now - since < self.alone {
+            return false;
+        }
+        let is_late = has - had < ENOUGH * (now - since).as_secs();
+        if !is_late {
+            self.mark = (now, has);
+        }
+        is_late
     }
 }
 
@@ -200,8 +209,8 @@ impl Queue {
         let others = (0..sources).filter(|other| *other != source && groups.iter().any(|group| !group.refused_by.contains(other))).collect();
         let taken = groups.iter().map(|group| group.taken).max().unwrap_or_default();
         let pace = Arc::new(Pace { moved: AtomicU64::new(0), cut: cut.child_token() });
-        let alone = ALONE * 2u32.saturating_pow(taken.min(8));
-        self.running.insert(self.next, Asked { since: Instant::now(), alone, others, pace: pace.clone() });
+        let alone = ALONE * 4u32.pow(taken.min(4));
+        self.running.insert(self.next, Asked { mark: (Instant::now(), 0), alone, others, pace: pace.clone() });
         self.next += 1;
         Batch { number: self.next - 1, pace, groups }
     }
@@ -211,8 +220,8 @@ impl Queue {
         for group in self.waiting.iter_mut().filter(|group| group.slow == Some(source)) {
             group.slow = None;
         }
-        let late = self.running.values().filter(|asked| asked.others.contains(&source) && asked.is_late(now));
-        if let Some(asked) = late.min_by_key(|asked| asked.since) {
+        let mut others = self.running.values_mut().filter(|asked| asked.others.contains(&source));
+        if let Some(asked) = others.find_map(|asked| asked.is_late(now).then_some(asked)) {
             asked.pace.cut.cancel();
         }
     }
@@ -248,6 +257,8 @@ struct Job<'a> {
     turns: &'a Turns,
     sources: &'a [Source],
     pace: &'a Pace,
+    /// Ends all of it.
+    cut: CancellationToken,
     queue: Mutex<Queue>,
     changed: Notify,
 }
@@ -268,9 +279,19 @@ pub(super) async fn fetch(blobs: &Blobs, connections: &Connections, turns: &Turn
         }
     }
     let queue = Mutex::new(Queue { waiting: plan(&missing, sources.len()), ..Queue::default() });
-    let job = Job { blobs, connections, turns, sources, pace, queue, changed: Notify::new() };
+    let job = Job { blobs, connections, turns, sources, pace, cut: pace.cut.child_token(), queue, changed: Notify::new() };
     if !missing.is_empty() {
-        n0_future::join_all((0..sources.len() * WORKERS).map(|worker| job.work(worker / WORKERS))).await;
+        let workers = n0_future::join_all((0..sources.len() * WORKERS).map(|worker| job.work(worker / WORKERS)));
+        let left = async {
+            job.left().await;
+            sleep(ALONE).await;
+            job.cut.cancel();
+            std::future::pending().await
+        };
+        tokio::select! {
+            _ = workers => {}
+            () = left => {}
+        }
         blobs.written(missing.iter().filter(|(_, length)| *length > WHOLE).map(|(hash, _)| *hash));
     }
     let synced = blobs.sync().await;
@@ -407,12 +428,17 @@ impl Job<'_> {
         }
     }
 
+    /// Waits until a source is gone.
+    async fn left(&self) {
+        let mut gone: FuturesUnordered<_> = self.sources.iter().map(|source| source.gone.cancelled()).collect();
+        gone.next().await;
+    }
+
     /// Waits until a source is gone, or the caller has waited enough.
     async fn over(&self) {
-        let mut gone: FuturesUnordered<_> = self.sources.iter().map(|source| source.gone.cancelled()).collect();
         tokio::select! {
-            _ = gone.next() => {}
-            () = self.pace.cut.cancelled() => {}
+            () = self.left() => {}
+            () = self.cut.cancelled() => {}
         }
     }
 
@@ -439,14 +465,14 @@ impl Job<'_> {
     /// What a source is to be asked for: a group, or `apart` several of its items, each by itself.
     fn next(&self, source: usize, apart: bool) -> Next {
         let mut queue = lock(&self.queue);
-        if queue.broken.is_some() || self.pace.cut.is_cancelled() || self.sources.iter().any(|source| source.gone.is_cancelled()) {
+        if queue.broken.is_some() || self.cut.is_cancelled() || self.sources.iter().any(|source| source.gone.is_cancelled()) {
             return Next::Nothing;
         }
         let groups = if apart { queue.take_apart(source) } else { queue.take(source).into_iter().collect() };
         if groups.is_empty() {
             return if queue.may_need(source) { Next::Later } else { Next::Nothing };
         }
-        Next::Work(queue.begin(source, self.sources.len(), groups, &self.pace.cut))
+        Next::Work(queue.begin(source, self.sources.len(), groups, &self.cut))
     }
 
     /// Returns what requests left undone to the queue: of each group, how many items are done, and what stopped it.
@@ -654,7 +680,7 @@ mod tests {
         let (mut queue, cut) = (Queue::default(), CancellationToken::new());
         let mut taken = group();
         let begun = Instant::now();
-        for alone in [ALONE, 2 * ALONE, 4 * ALONE] {
+        for alone in [ALONE, 4 * ALONE, 16 * ALONE] {
             let batch = queue.begin(0, 2, vec![taken], &cut);
             queue.take_over(1, begun + alone - LOOK);
             queue.take_over(0, begun + 100 * ALONE);
@@ -662,9 +688,10 @@ mod tests {
             batch.pace.moved.store(ENOUGH * (alone + LOOK).as_secs(), Ordering::Relaxed);
             queue.take_over(1, begun + alone + LOOK);
             assert!(!batch.pace.cut.is_cancelled(), "it comes fast enough");
-            batch.pace.moved.store(0, Ordering::Relaxed);
-            queue.take_over(1, begun + alone + LOOK);
-            assert!(batch.pace.cut.is_cancelled());
+            queue.take_over(1, begun + 2 * alone);
+            assert!(!batch.pace.cut.is_cancelled(), "it has as long again");
+            queue.take_over(1, begun + 2 * alone + 2 * LOOK);
+            assert!(batch.pace.cut.is_cancelled(), "what came before does not count");
             queue.running.clear();
             taken = Group { taken: batch.groups[0].taken + 1, ..group() };
         }
