@@ -164,7 +164,6 @@ impl Node {
         self.with(|core| core.sessions.ended.retain(|endpoint, _| endpoints.contains(endpoint)));
         let mut missed: BTreeMap<String, String> = BTreeMap::new();
         let mut sessions: Vec<(String, u64, EndpointKey)> = Vec::new();
-        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now()).min(crate::running::CALL_WAIT);
         let calls = targets.into_iter().map(|(name, routes)| async move {
             let up = self.with(|core| {
                 let mut met = core.sessions.met();
@@ -186,6 +185,9 @@ impl Node {
         let called = !sessions.is_empty() || !missed.is_empty();
         let mut reached = Vec::new();
         self.await_settled(&sessions, deadline).await?;
+        if self.call_lost(net, &mut sessions, deadline).await {
+            self.await_settled(&sessions, deadline).await?;
+        }
         for (name, id, remote) in sessions {
             let reason = self.with(|core| match core.sessions.current(id, &remote) {
                 Some(slot) if core.cannot_invite(slot) => {
@@ -216,6 +218,21 @@ impl Node {
             documents: (core.delivered.len() - before.1.min(core.delivered.len())) as u64,
             pending: core.missing().len() as u64,
         }))
+    }
+
+    /// Calls those once more whose session was lost before all was exchanged: it may have given way to a call of the peer's, and that may have been lost as well. Whether there are any that answer.
+    async fn call_lost(&self, net: &Net, sessions: &mut [(String, u64, EndpointKey)], deadline: Instant) -> bool {
+        let callable = self.callable();
+        let calls = sessions.iter_mut().map(|(_, id, remote)| {
+            let is_lost = self.with(|core| core.sessions.current(*id, remote).is_none() && core.sessions.ended.get(remote) != Some(&None));
+            let routes = callable.iter().map(|(_, routes)| routes).find(|routes| is_lost && routes.iter().any(|route| route.endpoint == *remote));
+            async move {
+                let Some(routes) = routes else { return false };
+                let called = self.call(net, routes, left(deadline)).await;
+                called.is_ok_and(|(called, _)| std::mem::replace(id, called) != called)
+            }
+        });
+        n0_future::join_all(calls).await.contains(&true)
     }
 
     /// Waits until these sessions are settled and stay so after this node has done its duties.
@@ -305,4 +322,9 @@ impl Core {
         let why = if info.missed.is_empty() { String::new() } else { format!(" ({})", info.missed.join("; ")) };
         Err(ApiError::unreachable(format_args!("{who}{why}")))
     }
+}
+
+/// How long a call may take.
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).min(crate::running::CALL_WAIT)
 }

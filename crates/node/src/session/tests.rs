@@ -38,12 +38,17 @@ async fn node(directory: &tempfile::TempDir, kind: Kind, name: &str) -> (Node, E
     (node, endpoint)
 }
 
-/// Takes the place of a node on the network: it can be called, and answers nothing. Says when it is asked for something over the link.
-async fn mute(node: &Node) -> (iroh::Endpoint, tokio::sync::oneshot::Receiver<()>) {
+/// Takes the place of a node on the network.
+async fn in_place_of(node: &Node) -> iroh::Endpoint {
     let seed = node.with(|core| *core.keys.endpoint.expose());
     let builder = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal).secret_key(iroh::SecretKey::from_bytes(&seed)).alpns(vec![ALPN.to_vec()]);
     let here = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let endpoint = builder.clear_ip_transports().bind_addr(here).expect("an address").bind().await.expect("an endpoint");
+    builder.clear_ip_transports().bind_addr(here).expect("an address").bind().await.expect("an endpoint")
+}
+
+/// In place of a node: it can be called, and answers nothing. Says when it is asked for something over the link.
+async fn mute(node: &Node) -> (iroh::Endpoint, tokio::sync::oneshot::Receiver<()>) {
+    let endpoint = in_place_of(node).await;
     let (asked, heard) = tokio::sync::oneshot::channel();
     let accepting = endpoint.clone();
     tokio::spawn(async move {
@@ -574,4 +579,29 @@ async fn the_link_of_a_peer_that_does_not_read_is_cut() {
     .expect("the connection ends");
     drop(net);
     patient.stop().await.expect("the end");
+}
+
+/// A session that is lost before all was exchanged may have given way to another that is lost as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_calls_once_more_whose_session_it_has_lost() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (patient, clinic) = (node(&directory, Kind::Patient, "maria").await.0, node(&directory, Kind::Practitioner, "clinic").await.0);
+    let breaking = in_place_of(&clinic).await;
+    let card = clinic.with(|core| {
+        core.set_contact(breaking.bound_sockets().iter().map(ToString::to_string).collect(), None).expect("a contact");
+        core.replica.me.card.as_bytes().to_vec()
+    });
+    patient.ask(Request::PeerAdd { source: PeerSource::File(card), alias: Some("clinic".into()) }).await.expect("added");
+    patient.start_network(Some("127.0.0.1:0".parse().expect("an address")), false).await.expect("a network");
+    let net = patient.net().await.expect("a network");
+    let answering = async {
+        for _ in 0..2 {
+            let connection = breaking.accept().await.expect("a call").await.expect("a connection");
+            let _link = connection.accept_bi().await;
+            connection.close(0u32.into(), b"");
+        }
+    };
+    let (synced, called) = tokio::join!(patient.exchange_all(&net, std::time::Instant::now() + WAIT), tokio::time::timeout(WAIT, answering));
+    called.expect("it calls twice");
+    assert_eq!(synced.expect_err("nobody has answered").kind, crate::api::ErrorKind::Unreachable);
 }
