@@ -29,7 +29,8 @@ pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
     let mut fetching = FuturesUnordered::new();
     let mut schedule = Schedule::new();
     loop {
-        while let Some((peers, group, pace)) = schedule.begin(Instant::now(), |taken| node.groups(taken)) {
+        let mut now = Instant::now();
+        while let Some((peers, group, pace)) = schedule.begin(now, |taken| node.groups(taken)) {
             let (node, net, scratch) = (&node, &net, &scratch);
             fetching.push(async move {
                 let ended = node.fetch_group(net, group, scratch, &pace).await.unwrap_or_else(|error| {
@@ -38,8 +39,9 @@ pub(crate) async fn fetch(node: Node, net: Arc<Net>) {
                 });
                 (peers, ended)
             });
+            now = Instant::now();
         }
-        let rested = schedule.rests_until(Instant::now());
+        let rested = schedule.rests_until(now);
         tokio::select! {
             Some((peers, ended)) = fetching.next() => schedule.end(&peers, ended, Instant::now()),
             () = node.0.signals.fetch.notified() => schedule.look(Instant::now()),

@@ -208,6 +208,11 @@ impl Sessions {
         self.slots.get(&id).or_else(|| self.slots.values().find(|slot| slot.remote() == *remote))
     }
 
+    /// Whether a session has ended before all was exchanged, and none has taken its place.
+    pub(crate) fn is_lost(&self, id: u64, remote: &EndpointKey) -> bool {
+        self.current(id, remote).is_none() && self.ended.get(remote) != Some(&None)
+    }
+
     /// Who has not come back since this node moved, and may still be where it was.
     pub(crate) fn guests(&mut self) -> Vec<Route> {
         self.guests.retain(|_, (_, since)| since.elapsed() < GUEST_STAYS);
@@ -335,6 +340,10 @@ impl Core {
     fn note_end(&mut self, slot: &Slot, reason: &str) {
         // Whoever serves a ledger is met with its invitation.
         let known = slot.peer().is_some_and(|card| self.peers.get(&card.profile.party).is_some());
+        // Of several calls one is used, and may have ended well before another ends that nobody has answered.
+        if slot.peer().is_none() && self.sessions.ended.get(&slot.remote()) == Some(&None) {
+            return;
+        }
         if slot.side == Side::Initiator || known {
             let why = if reason.is_empty() { "its session ended before all was exchanged" } else { reason };
             self.sessions.ended.insert(slot.remote(), (!slot.settled).then(|| why.to_owned()));

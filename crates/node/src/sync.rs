@@ -184,9 +184,9 @@ impl Node {
         }
         let called = !sessions.is_empty() || !missed.is_empty();
         let mut reached = Vec::new();
-        self.await_settled(&sessions, deadline).await?;
-        if self.call_lost(net, &mut sessions, deadline).await {
-            self.await_settled(&sessions, deadline).await?;
+        if self.await_settled(&sessions, true, deadline).await? {
+            self.call_lost(net, &mut sessions, deadline).await;
+            self.await_settled(&sessions, false, deadline).await?;
         }
         for (name, id, remote) in sessions {
             let reason = self.with(|core| match core.sessions.current(id, &remote) {
@@ -220,42 +220,45 @@ impl Node {
         }))
     }
 
-    /// Calls those once more whose session was lost before all was exchanged: it may have given way to a call of the peer's, and that may have been lost as well. Whether there are any that answer.
-    async fn call_lost(&self, net: &Net, sessions: &mut [(String, u64, EndpointKey)], deadline: Instant) -> bool {
+    /// Calls those once more whose session was lost before all was exchanged: it may have given way to a call of the peer's, and that may have been lost as well.
+    async fn call_lost(&self, net: &Net, sessions: &mut [(String, u64, EndpointKey)], deadline: Instant) {
         let callable = self.callable();
-        let calls = sessions.iter_mut().map(|(_, id, remote)| {
-            let is_lost = self.with(|core| core.sessions.current(*id, remote).is_none() && core.sessions.ended.get(remote) != Some(&None));
-            let routes = callable.iter().map(|(_, routes)| routes).find(|routes| is_lost && routes.iter().any(|route| route.endpoint == *remote));
-            async move {
-                let Some(routes) = routes else { return false };
-                let called = self.call(net, routes, left(deadline)).await;
-                called.is_ok_and(|(called, _)| std::mem::replace(id, called) != called)
+        let calls = sessions.iter_mut().filter(|(_, id, remote)| self.with(|core| core.sessions.is_lost(*id, remote))).map(async |(_, id, remote)| {
+            let mut all = callable.iter().map(|(_, routes)| routes);
+            let Some(routes) = all.find(|routes| routes.iter().any(|route| route.endpoint == *remote)) else { return };
+            if let Ok(called) = self.call(net, routes, left(deadline)).await {
+                (*id, *remote) = called;
             }
         });
-        n0_future::join_all(calls).await.contains(&true)
+        n0_future::join_all(calls).await;
     }
 
-    /// Waits until these sessions are settled and stay so after this node has done its duties.
-    async fn await_settled(&self, sessions: &[(String, u64, EndpointKey)], deadline: Instant) -> Result<(), ApiError> {
+    /// Waits until these sessions are settled and stay so after this node has done its duties; or, if that is wanted, until one is lost. Whether that is why it
+    /// returns.
+    async fn await_settled(&self, sessions: &[(String, u64, EndpointKey)], or_lost: bool, deadline: Instant) -> Result<bool, ApiError> {
         let settled = |core: &mut Core| {
             let current = |(_, id, remote): &(String, u64, EndpointKey)| core.sessions.current(*id, remote);
             sessions.iter().filter_map(current).all(|slot| slot.settled && slot.peer().is_some() && !core.awaits_answer(slot))
         };
+        let lost = |core: &mut Core| or_lost && sessions.iter().any(|(_, id, remote)| core.sessions.is_lost(*id, remote));
         loop {
             loop {
                 let changed = self.0.signals.sessions.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
+                if self.with(lost) {
+                    return Ok(true);
+                }
                 if self.with(settled) {
                     break;
                 }
                 if tokio::time::timeout_at(deadline.into(), changed).await.is_err() {
-                    return Ok(());
+                    return Ok(false);
                 }
             }
             self.tend().await?;
             if self.with(settled) {
-                return Ok(());
+                return Ok(false);
             }
         }
     }

@@ -595,9 +595,11 @@ async fn a_sync_calls_once_more_whose_session_it_has_lost() {
     patient.start_network(Some("127.0.0.1:0".parse().expect("an address")), false).await.expect("a network");
     let net = patient.net().await.expect("a network");
     let answering = async {
-        for _ in 0..2 {
-            let connection = breaking.accept().await.expect("a call").await.expect("a connection");
-            let _link = connection.accept_bi().await;
+        let mut calls = 0;
+        while calls < 2 {
+            // On a busy machine it may be called twice at a time: one of them is used.
+            let Ok(connection) = breaking.accept().await.expect("a call").await else { continue };
+            calls += usize::from(connection.accept_bi().await.is_ok());
             connection.close(0u32.into(), b"");
         }
     };
