@@ -130,19 +130,8 @@ impl Node {
             let trips = net.path(&endpoint).map_or(Duration::ZERO, |path| 3 * path.rtt);
             // It may have called as well. Then neither call is given up here: the peer may have let go of the one for the other.
             let has_met = |core: &Core| core.sessions.slot(id).is_none() || core.sessions.met().any(|(_, _, slot)| slot.remote() == endpoint);
-            let met = async {
-                loop {
-                    let changed = self.0.signals.sessions.notified();
-                    tokio::pin!(changed);
-                    changed.as_mut().enable();
-                    if self.with(|core| has_met(core)) {
-                        return;
-                    }
-                    changed.await;
-                }
-            };
             // Whether it comes in time or late is one: what counts is how it is then.
-            let _ = timeout(wait + trips, met).await;
+            let _ = timeout(wait + trips, self.until(|core| has_met(core))).await;
             let is_over = self.with(|core| {
                 let has_met = has_met(core);
                 if !has_met {

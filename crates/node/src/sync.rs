@@ -242,24 +242,29 @@ impl Node {
         };
         let lost = |core: &mut Core| or_lost && sessions.iter().any(|(_, id, remote)| core.sessions.is_lost(*id, remote));
         loop {
-            loop {
-                let changed = self.0.signals.sessions.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                if self.with(lost) {
-                    return Ok(true);
-                }
-                if self.with(settled) {
-                    break;
-                }
-                if tokio::time::timeout_at(deadline.into(), changed).await.is_err() {
-                    return Ok(false);
-                }
+            if tokio::time::timeout_at(deadline.into(), self.until(|core| lost(core) || settled(core))).await.is_err() {
+                return Ok(false);
+            }
+            if self.with(lost) {
+                return Ok(true);
             }
             self.tend().await?;
             if self.with(settled) {
                 return Ok(false);
             }
+        }
+    }
+
+    /// Waits until something about sessions is so.
+    pub(crate) async fn until(&self, is_so: impl Fn(&mut Core) -> bool) {
+        loop {
+            let changed = self.0.signals.sessions.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.with(&is_so) {
+                return;
+            }
+            changed.await;
         }
     }
 
